@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Warnings every target of ours is built with.
+add_library(fulcrum_flags INTERFACE)
+target_compile_options(fulcrum_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wundef -Wmissing-prototypes -Wstrict-prototypes
+  -Wpointer-arith -Wcast-align=strict -Wformat=2 -fno-math-errno -ffp-contract=off)
+target_compile_definitions(fulcrum_flags INTERFACE _GNU_SOURCE FULCRUM_VERSION="${PROJECT_VERSION}")
+
+# fulcrum_layer(NAME SOURCES … DEPENDS …): one room of the house, a static library ful_NAME that tests can link alone.
+function(fulcrum_layer name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(ful_${name} STATIC ${arg_SOURCES})
+  target_include_directories(ful_${name} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(ful_${name} PRIVATE fulcrum_flags PUBLIC ${arg_DEPENDS})
+endfunction()

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A growing byte string, and numbers as text that no locale changes. */
+#include "core/str.h"
+
+#include <locale.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/mem.h"
+
+/* Makes room for `more` bytes and the '\0'. */
+static bool reserve(ful__str *s, size_t more)
+{
+    if (s->status != FUL_OK) return false;
+    size_t need;
+    if (!ful__size_add(s->length, more, &need) || !ful__size_add(need, 1, &need)) {
+        s->status = ful__fail(FUL_ERR_MEMORY, "cannot grow a text of %zu bytes by %zu: the size is beyond the address space",
+                              s->length, more);
+        return false;
+    }
+    if (need <= s->capacity) return true;
+    size_t capacity = s->capacity < 64 ? 64 : s->capacity;
+    while (capacity < need) capacity = capacity > need / 2 ? need : 2 * capacity;
+    s->status = ful__realloc(&s->data, capacity, 1, "a text");
+    if (s->status != FUL_OK) return false;
+    s->capacity = capacity;
+    return true;
+}
+
+void ful__str_add_bytes(ful__str *s, const void *data, size_t bytes)
+{
+    if (!reserve(s, bytes)) return;
+    if (bytes > 0) memcpy(s->data + s->length, data, bytes);
+    s->length += bytes;
+    s->data[s->length] = '\0';
+}
+
+void ful__str_add(ful__str *s, const char *text) { ful__str_add_bytes(s, text, strlen(text)); }
+
+/* The "C" locale, so that 0.5 is never "0,5"; (locale_t)0, the current one, if the system cannot give it. */
+static locale_t c_locale;
+static pthread_once_t c_locale_once = PTHREAD_ONCE_INIT;
+static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+
+void ful__str_addf(ful__str *s, const char *fmt, ...)
+{
+    if (!reserve(s, 64)) return;
+    pthread_once(&c_locale_once, make_c_locale);
+    const locale_t before = uselocale(c_locale);
+    const size_t room = s->capacity - s->length;
+    va_list args;
+    va_start(args, fmt);
+    const int wanted = vsnprintf(s->data + s->length, room, fmt, args);
+    va_end(args);
+    if (wanted >= 0 && (size_t)wanted >= room && reserve(s, (size_t)wanted)) {
+        va_start(args, fmt);
+        vsnprintf(s->data + s->length, (size_t)wanted + 1, fmt, args);
+        va_end(args);
+    }
+    uselocale(before);
+    if (wanted < 0 && s->status == FUL_OK) s->status = ful__fail(FUL_ERR_INTERNAL, "cannot format a text with '%s'", fmt);
+    if (s->status == FUL_OK) s->length += (size_t)wanted;
+    s->data[s->length] = '\0';
+}
+
+void ful__str_add_html(ful__str *s, const char *text)
+{
+    while (*text) {
+        const size_t plain = strcspn(text, "&<>\"'");
+        ful__str_add_bytes(s, text, plain);
+        text += plain;
+        switch (*text) {
+        case '&': ful__str_add(s, "&amp;"); break;
+        case '<': ful__str_add(s, "&lt;"); break;
+        case '>': ful__str_add(s, "&gt;"); break;
+        case '"': ful__str_add(s, "&quot;"); break;
+        case '\'': ful__str_add(s, "&#39;"); break;
+        default: return;
+        }
+        text++;
+    }
+}
+
+ful_status ful__str_status(const ful__str *s) { return s->status; }
+
+char *ful__str_take(ful__str *s)
+{
+    if (!s->data) ful__str_add(s, "");
+    if (s->status != FUL_OK) return NULL;
+    char *data = s->data;
+    *s = (ful__str){0};
+    return data;
+}
+
+void ful__str_deinit(ful__str *s)
+{
+    ful__free(s->data);
+    *s = (ful__str){0};
+}
+
+bool ful__parse_double(const char *text, double *out)
+{
+    pthread_once(&c_locale_once, make_c_locale);
+    if (text[strspn(text, "+-.0123456789eE")] != '\0' || *text == '\0') return false;
+    char *end = NULL;
+    const double value = c_locale ? strtod_l(text, &end, c_locale) : strtod(text, &end);
+    if (*end != '\0' || !isfinite(value)) return false;
+    *out = value;
+    return true;
+}

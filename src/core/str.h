@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A growing byte string. A failed append sticks: later appends do nothing and ful__str_status() tells, so a writer checks once at the end. */
+#ifndef FUL_CORE_STR_H
+#define FUL_CORE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <fulcrum/status.h>
+
+typedef struct ful__str {
+    char *data; /* NUL-terminated once something was appended; NULL before */
+    size_t length, capacity;
+    ful_status status;
+} ful__str;
+
+void ful__str_add(ful__str *s, const char *text);
+void ful__str_add_bytes(ful__str *s, const void *data, size_t bytes);
+/* printf in the "C" locale, whatever the program set. */
+void ful__str_addf(ful__str *s, const char *fmt, ...) FUL_PRINTF(2, 3);
+void ful__str_add_html(ful__str *s, const char *text); /* & < > " ' escaped */
+ful_status ful__str_status(const ful__str *s) FUL_CHECK_RESULT;
+char *ful__str_take(ful__str *s); /* the caller frees with ful__free; s is empty again; never NULL when status is OK */
+void ful__str_deinit(ful__str *s);
+
+/* Decimal text ("-1.5e3", nothing before or after) to a finite double, in the "C" locale; false when it is none. */
+bool ful__parse_double(const char *text, double *out);
+
+#endif

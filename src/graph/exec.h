@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An executor: a graph made ready to run for up to n_max images, either for training (forward and backward) or for inference
+ * (batch-norm folded, no backward). It owns planned ops and offsets, but no tensors: whoever runs it brings parameters, packed
+ * weights and work memory, so the experts of a mixture share one executor.
+ *
+ * Passes, in order: fuse (batch-norm + add + relu; for inference conv + batch-norm + add + relu), choose layouts and insert
+ * reorders where neighbours disagree, plan ops, place all buffers of one step in one arena by liveness over forward and backward.
+ * Every buffer is so many bytes an image (plus a fixed part), so offsets scale with n: work memory for n images is
+ * ful__exec_work_bytes(exec, n), nothing larger is touched.
+ */
+#ifndef FUL_GRAPH_EXEC_H
+#define FUL_GRAPH_EXEC_H
+
+#include "graph/graph.h"
+
+typedef struct ful__exec ful__exec;
+
+typedef struct ful__exec_spec {
+    int n_max;
+    bool train;
+    ful__layout x_layout, y_layout; /* of the boundary buffers x, y, dy, dx (default NHWC) */
+    bool need_dx;                   /* backward also gives the gradient of the input (experts yes, nets no) */
+} ful__exec_spec;
+
+/* The graph is borrowed for the life of the executor. */
+ful_status ful__exec_create(const ful_graph *g, const ful__exec_spec *spec, ful__exec **out) FUL_CHECK_RESULT;
+void ful__exec_destroy(ful__exec **exec);
+
+/* Parameters of the graph in node order, as its ops list them; the arrays w and dw of a run follow this order. */
+int ful__exec_n_params(const ful__exec *exec);
+const ful__param *ful__exec_param(const ful__exec *exec, int i);
+
+size_t ful__exec_work_bytes(const ful__exec *exec, int n);       /* arena + scratch of one step */
+size_t ful__exec_work_bytes_per_image(const ful__exec *exec);    /* work_bytes(n) <= fixed + n * per_image */
+size_t ful__exec_work_bytes_fixed(const ful__exec *exec);
+size_t ful__exec_packed_bytes(const ful__exec *exec);            /* packed/folded copies of one weight set */
+
+typedef struct ful__exec_run {
+    int n;
+    bool repack;                 /* parameters changed since `packed` was last written */
+    uint64_t seed, step;
+    double progress;
+    const uint32_t *row;
+    const int32_t *label;
+    float *const *w;
+    float *const *dw;
+    void *work, *packed;         /* 64-byte aligned; work must stay untouched between forward and backward */
+    const float *x;
+    float *y;
+    const float *dy;
+    float *dx;
+    ful__counters *counters;
+} ful__exec_run;
+
+/* After a failure of numeric kind the message names the layer. check: look for NaN/Inf in each output (costs a pass). */
+ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run) FUL_CHECK_RESULT;
+ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run) FUL_CHECK_RESULT;
+void ful__exec_after_step(ful__exec *exec, const ful__exec_run *run);
+/* First node whose output holds a NaN or Inf after a forward (recomputes nothing: looks at buffers still alive, else reruns); NULL if none. */
+const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run);
+
+/* The planned ops in execution order (for statistics and the plan table). */
+int ful__exec_n_ops(const ful__exec *exec);
+ful__op *ful__exec_op(const ful__exec *exec, int i);
+/* Text of the plan: one line an op with layout, offsets, bytes, what was fused. Caller frees with ful__free. */
+ful_status ful__exec_describe(const ful__exec *exec, char **text_out) FUL_CHECK_RESULT;
+
+#endif

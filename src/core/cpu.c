@@ -46,7 +46,10 @@ static void find_brand(char *out, size_t bytes)
 
 #else
 
-static unsigned find_flags(void) { return 0; }
+static unsigned find_flags(void)
+{
+    return 0;
+}
 
 static void find_brand(char *out, size_t bytes)
 {

@@ -34,7 +34,10 @@ const char *ful_status_meaning(ful_status status)
     }
 }
 
-const char *ful_error_message(void) { return message; }
+const char *ful_error_message(void)
+{
+    return message;
+}
 
 /* Copies text into the message; a text that was cut (wanted > what fits) ends in "..." on a whole UTF-8 character. */
 static void set_message(char *text, int wanted)
@@ -67,8 +70,7 @@ ful_status ful__fail_context(ful_status status, const char *fmt, ...)
     int wanted = vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     if (wanted < 0) return status;
-    if (wanted < MESSAGE_BYTES)
-        wanted += snprintf(text + wanted, sizeof text - (size_t)wanted, ": %s", message);
+    if (wanted < MESSAGE_BYTES) wanted += snprintf(text + wanted, sizeof text - (size_t)wanted, ": %s", message);
     set_message(text, wanted);
     return status;
 }

@@ -11,22 +11,22 @@ ful_status ful__fail(ful_status status, const char *fmt, ...) FUL_PRINTF(2, 3);
 /* Puts "<prefix>: " before the sentence of the failure now being passed on; returns status unchanged. */
 ful_status ful__fail_context(ful_status status, const char *fmt, ...) FUL_PRINTF(2, 3);
 
-#define FUL_FAIL_IF(cond, status, ...)                            \
-    do {                                                          \
-        if (cond) return ful__fail((status), __VA_ARGS__);        \
+#define FUL_FAIL_IF(cond, status, ...)                     \
+    do {                                                   \
+        if (cond) return ful__fail((status), __VA_ARGS__); \
     } while (0)
 
-#define FUL_TRY(expr)                                             \
-    do {                                                          \
-        const ful_status try_status_ = (expr);                    \
-        if (try_status_ != FUL_OK) return try_status_;            \
+#define FUL_TRY(expr)                                  \
+    do {                                               \
+        const ful_status try_status_ = (expr);         \
+        if (try_status_ != FUL_OK) return try_status_; \
     } while (0)
 
 /* For functions with one exit: `ful_status status = FUL_OK; … FUL_TRY_GOTO(status, done, expr); … done:` */
-#define FUL_TRY_GOTO(status, label, expr)                         \
-    do {                                                          \
-        (status) = (expr);                                        \
-        if ((status) != FUL_OK) goto label;                       \
+#define FUL_TRY_GOTO(status, label, expr)   \
+    do {                                    \
+        (status) = (expr);                  \
+        if ((status) != FUL_OK) goto label; \
     } while (0)
 
 #endif

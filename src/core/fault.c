@@ -14,7 +14,10 @@ void ful__fault_fail_at(ful__fault kind, long n)
     atomic_store(&faults[kind].fail_at, n);
 }
 
-long ful__fault_count(ful__fault kind) { return atomic_load(&faults[kind].calls); }
+long ful__fault_count(ful__fault kind)
+{
+    return atomic_load(&faults[kind].calls);
+}
 
 bool ful__fault_hit(ful__fault kind)
 {

@@ -103,7 +103,8 @@ ful_status ful__file_read(const char *path, size_t max_bytes, char **data_out, s
     *bytes_out = 0;
     int fd = -1;
     struct stat info;
-    FUL_FAIL_IF(max_bytes > SIZE_MAX / 4, FUL_ERR_ARG, "cannot read '%s' with a limit of %zu bytes: too large", path, max_bytes);
+    FUL_FAIL_IF(max_bytes > SIZE_MAX / 4, FUL_ERR_ARG, "cannot read '%s' with a limit of %zu bytes: too large", path,
+                max_bytes);
     FUL_TRY(open_to_read(path, &fd, &info));
     /* A pipe says 0, and a file may grow while it is read: the size is a first guess. */
     size_t capacity = 4096;
@@ -122,7 +123,10 @@ ful_status ful__file_read(const char *path, size_t max_bytes, char **data_out, s
     return FUL_OK;
 }
 
-bool ful__path_exists(const char *path) { return access(path, F_OK) == 0; }
+bool ful__path_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
 
 bool ful__path_is_dir(const char *path)
 {
@@ -166,4 +170,7 @@ ful_status ful__path_join(char **out, const char *a, const char *b)
     return FUL_OK;
 }
 
-uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed) { return XXH3_64bits_withSeed(data, bytes, seed); }
+uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(data, bytes, seed);
+}

@@ -3,10 +3,10 @@
 #ifndef FUL_CORE_FILE_H
 #define FUL_CORE_FILE_H
 
+#include <fulcrum/status.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <fulcrum/status.h>
 
 /* A read-only mapping of a whole file. An empty file maps to bytes = 0, ptr = a valid address. */
 typedef struct ful__map {
@@ -16,7 +16,8 @@ typedef struct ful__map {
 ful_status ful__map_open(ful__map *out, const char *path) FUL_CHECK_RESULT;
 void ful__map_close(ful__map *map); /* accepts a zeroed struct */
 
-/* Reads a whole file into memory the caller frees with ful__free; a '\0' follows the last byte. More than max_bytes is FUL_ERR_FORMAT. */
+/* Reads a whole file into memory the caller frees with ful__free; a '\0' follows the last byte. More than max_bytes is
+ * FUL_ERR_FORMAT. */
 ful_status ful__file_read(const char *path, size_t max_bytes, char **data_out, size_t *bytes_out) FUL_CHECK_RESULT;
 
 /*
@@ -43,8 +44,8 @@ ful_status ful__file_append_line(const char *path, const char *line) FUL_CHECK_R
 
 bool ful__path_exists(const char *path);
 bool ful__path_is_dir(const char *path);
-ful_status ful__mkdirs(const char *path) FUL_CHECK_RESULT;                     /* like mkdir -p */
+ful_status ful__mkdirs(const char *path) FUL_CHECK_RESULT;                            /* like mkdir -p */
 ful_status ful__path_join(char **out, const char *a, const char *b) FUL_CHECK_RESULT; /* caller frees with ful__free */
-uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed);             /* XXH3 */
+uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed);                  /* XXH3 */
 
 #endif

@@ -10,9 +10,15 @@
 #include "core/error.h"
 #include "core/parallel.h"
 
-bool ful__size_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+bool ful__size_mul(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
 
-bool ful__size_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+bool ful__size_add(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
 
 static ful_status checked_bytes(size_t count, size_t size, const char *what, size_t *out)
 {
@@ -47,7 +53,10 @@ ful_status ful__realloc(void *in_out_ptr, size_t count, size_t size, const char 
     return FUL_OK;
 }
 
-void ful__free(void *ptr) { free(ptr); }
+void ful__free(void *ptr)
+{
+    free(ptr);
+}
 
 ful_status ful__strdup(char **out, const char *s)
 {
@@ -112,7 +121,10 @@ static void *map_pages(size_t bytes, bool *huge_out)
     return raw + head;
 }
 
-static void unmap_pages(void *ptr, size_t bytes) { munmap(ptr, mapped_bytes(bytes)); }
+static void unmap_pages(void *ptr, size_t bytes)
+{
+    munmap(ptr, mapped_bytes(bytes));
+}
 
 #endif
 

@@ -15,7 +15,10 @@ extern void omp_set_num_threads(int n) __attribute__((weak));
 
 static atomic_int threads; /* 0: not yet asked for */
 
-static int clamp(long n) { return n < 1 ? 1 : n > MOST_THREADS ? MOST_THREADS : (int)n; }
+static int clamp(long n)
+{
+    return n < 1 ? 1 : n > MOST_THREADS ? MOST_THREADS : (int)n;
+}
 
 /* The first number of OMP_NUM_THREADS, else the cores this process may run on. */
 static int default_threads(void)

@@ -8,12 +8,13 @@
 #ifndef FUL_CORE_PARALLEL_H
 #define FUL_CORE_PARALLEL_H
 
-#include <stdint.h>
 #include <fulcrum/core.h>
+#include <stdint.h>
 
 typedef void (*ful__chunk_fn)(void *ctx, int64_t chunk, int thread);
 
-/* Runs fn(ctx, c, thread) for c = 0..chunks-1, thread in 0..ful_threads_get()-1; returns when all are done. chunks = 1 runs inline. */
+/* Runs fn(ctx, c, thread) for c = 0..chunks-1, thread in 0..ful_threads_get()-1; returns when all are done. chunks = 1 runs
+ * inline. */
 void ful__parallel_for(int64_t chunks, ful__chunk_fn fn, void *ctx);
 
 /* Whether the caller is inside a piece. */

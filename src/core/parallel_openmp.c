@@ -6,7 +6,10 @@
 
 static _Thread_local int active, thread_number;
 
-int ful__parallel_active(void) { return active; }
+int ful__parallel_active(void)
+{
+    return active;
+}
 
 /* In the caller's thread; a nested loop keeps the number of the piece around it, whose scratch it may use. */
 static void run_inline(int64_t chunks, ful__chunk_fn fn, void *ctx)

@@ -27,20 +27,23 @@ static struct {
     pthread_mutex_t taken; /* held by the caller whose loop runs */
     pthread_mutex_t lock;  /* guards what follows */
     pthread_cond_t wake, left;
-    int workers;           /* threads there are */
-    int helpers;           /* workers 1..helpers take part in the job */
-    int inside;            /* helpers that have not left it yet */
-    unsigned long job;     /* its number */
+    int workers;       /* threads there are */
+    int helpers;       /* workers 1..helpers take part in the job */
+    int inside;        /* helpers that have not left it yet */
+    unsigned long job; /* its number */
     ful__chunk_fn fn;
     void *ctx;
     int64_t chunks;
-    _Atomic int64_t next;  /* first chunk nobody took */
+    _Atomic int64_t next; /* first chunk nobody took */
 } pool = {.taken = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
           .left = PTHREAD_COND_INITIALIZER};
 
-int ful__parallel_active(void) { return active; }
+int ful__parallel_active(void)
+{
+    return active;
+}
 
 static void take_chunks(void)
 {

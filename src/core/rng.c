@@ -17,7 +17,13 @@
 #include <Random123/philox.h>
 
 /* Kinds of draw; XORed into the second key word. The numbers never change. */
-enum { KIND_WORDS = 0, KIND_UNIFORM = 0x5bd1e995, KIND_NORMAL = 0x1b873593, KIND_BELOW = 0x2545f491, KIND_TRUNCATED = 0x38b34ae5 };
+enum {
+    KIND_WORDS = 0,
+    KIND_UNIFORM = 0x5bd1e995,
+    KIND_NORMAL = 0x1b873593,
+    KIND_BELOW = 0x2545f491,
+    KIND_TRUNCATED = 0x38b34ae5
+};
 
 ful__stream ful__stream_make(uint64_t seed, const char *purpose, const char *name)
 {
@@ -39,14 +45,18 @@ void ful__rng_words(ful__stream s, uint64_t step, uint64_t index, uint32_t out[4
     memcpy(out, b.v, sizeof b.v);
 }
 
-static float uniform_from(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
+static float uniform_from(uint32_t word)
+{
+    return (float)(word >> 8) * 0x1p-24f;
+}
 
 float ful__rng_uniform(ful__stream s, uint64_t step, uint64_t index)
 {
     return uniform_from(block(s, KIND_UNIFORM, step, index >> 2).v[index & 3]);
 }
 
-/* ln(x) for x in (0, 1]: x = m 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m-1)/(m+1)) by its series; error < 1e-13. */
+/* ln(x) for x in (0, 1]: x = m 2^e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m-1)/(m+1)) by its series; error < 1e-13.
+ */
 static double ln_unit(double x)
 {
     uint64_t bits;
@@ -60,8 +70,8 @@ static double ln_unit(double x)
         e++;
     }
     const double t = (m - 1) / (m + 1), q = t * t;
-    const double series =
-        1 + q * (1.0 / 3 + q * (1.0 / 5 + q * (1.0 / 7 + q * (1.0 / 9 + q * (1.0 / 11 + q * (1.0 / 13 + q / 15))))));
+    const double series = 1 + q * (1.0 / 3 +
+                                   q * (1.0 / 5 + q * (1.0 / 7 + q * (1.0 / 9 + q * (1.0 / 11 + q * (1.0 / 13 + q / 15))))));
     return (double)e * 0.69314718055994531 + 2 * t * series;
 }
 

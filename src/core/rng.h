@@ -7,21 +7,23 @@
 #ifndef FUL_CORE_RNG_H
 #define FUL_CORE_RNG_H
 
+#include <fulcrum/export.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <fulcrum/export.h>
 
 typedef struct ful__stream {
     uint32_t key[2];
 } ful__stream;
 
-/* purpose: a short constant such as "init", "shuffle", "augment", "dropout", "router-noise"; name: a parameter or layer name. */
+/* purpose: a short constant such as "init", "shuffle", "augment", "dropout", "router-noise"; name: a parameter or layer name.
+ */
 ful__stream ful__stream_make(uint64_t seed, const char *purpose, const char *name);
 
 /* Four 32-bit words at (step, index). */
 void ful__rng_words(ful__stream s, uint64_t step, uint64_t index, uint32_t out[4]);
 
-/* One draw at (step, index). uniform: [0,1) with 24 bits; normal: mean 0, variance 1 (Box-Muller); below: exact, 0..n-1, n >= 1. */
+/* One draw at (step, index). uniform: [0,1) with 24 bits; normal: mean 0, variance 1 (Box-Muller); below: exact, 0..n-1, n
+ * >= 1. */
 float ful__rng_uniform(ful__stream s, uint64_t step, uint64_t index);
 float ful__rng_normal(ful__stream s, uint64_t step, uint64_t index);
 uint64_t ful__rng_below(ful__stream s, uint64_t step, uint64_t index, uint64_t n);

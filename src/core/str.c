@@ -40,12 +40,18 @@ void ful__str_add_bytes(ful__str *s, const void *data, size_t bytes)
     s->data[s->length] = '\0';
 }
 
-void ful__str_add(ful__str *s, const char *text) { ful__str_add_bytes(s, text, strlen(text)); }
+void ful__str_add(ful__str *s, const char *text)
+{
+    ful__str_add_bytes(s, text, strlen(text));
+}
 
 /* The "C" locale, so that 0.5 is never "0,5"; (locale_t)0, the current one, if the system cannot give it. */
 static locale_t c_locale;
 static pthread_once_t c_locale_once = PTHREAD_ONCE_INIT;
-static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+static void make_c_locale(void)
+{
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
 
 void ful__str_addf(ful__str *s, const char *fmt, ...)
 {
@@ -86,7 +92,10 @@ void ful__str_add_html(ful__str *s, const char *text)
     }
 }
 
-ful_status ful__str_status(const ful__str *s) { return s->status; }
+ful_status ful__str_status(const ful__str *s)
+{
+    return s->status;
+}
 
 char *ful__str_take(ful__str *s)
 {

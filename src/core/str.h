@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A growing byte string. A failed append sticks: later appends do nothing and ful__str_status() tells, so a writer checks once at the end. */
+/* A growing byte string. A failed append sticks: later appends do nothing and ful__str_status() tells, so a writer checks once
+ * at the end. */
 #ifndef FUL_CORE_STR_H
 #define FUL_CORE_STR_H
 
+#include <fulcrum/status.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <fulcrum/status.h>
 
 typedef struct ful__str {
     char *data; /* NUL-terminated once something was appended; NULL before */

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Studies: arms x paired seeds, run as child processes, judged by statistics, told in words, and shown on one page.
+ * The plan's format is described in doc/study-plan.md, what a finished study holds in doc/format-study.md.
+ */
+#ifndef FULCRUM_STUDY_H
+#define FULCRUM_STUDY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <fulcrum/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- statistics of paired differences (card I4) ---- */
+
+typedef struct ful_paired {
+    int n;
+    double mean, sd;              /* sd with n - 1; NaN for n < 2 */
+    double t, p_t;                /* paired t and its two-sided p */
+    double t_low, t_high;         /* interval mean -+ t_{n-1} sd/sqrt(n) at `level` */
+    double bca_low, bca_high;     /* BCa bootstrap interval (Efron 1987) */
+    double p_sign;                /* exact two-sided sign test; zeros left out */
+    double p_flip;                /* sign-flip permutation test of the mean: exact for n <= 20, else `resamples` draws */
+    double p_floor;               /* smallest p the exact tests can give with n pairs: 2/2^n */
+} ful_paired;
+
+/* diff[n]; level e.g. 0.95; resamples e.g. 10000, drawn by counter from seed. FUL_ERR_ARG for n < 1 or a value that is not finite. */
+FUL_API ful_status ful_stats_paired(const double *diff, int n, double level, int resamples, uint64_t seed, ful_paired *out) FUL_CHECK_RESULT;
+/* Adjusted p-values of a declared family, same order as p (Holm 1979; Bonferroni); NaN entries stay out of the family. */
+FUL_API void ful_stats_holm(const double *p, int n, double *adjusted_out);
+FUL_API void ful_stats_bonferroni(const double *p, int n, double *adjusted_out);
+/* Student's t with df > 0 degrees of freedom, and the standard normal: distribution functions and quantiles. */
+FUL_API double ful_stats_t_cdf(double t, double df);
+FUL_API double ful_stats_t_quantile(double p, double df);
+FUL_API double ful_stats_normal_cdf(double z);
+FUL_API double ful_stats_normal_quantile(double p);
+/* The gap n pairs can show with 80 % power at two-sided 5 % in a paired t-test, in units of sd. */
+FUL_API double ful_stats_detectable(int n);
+
+/* ---- a study ---- */
+
+typedef struct ful_study ful_study;
+/* Reads and expands a plan; every arm's configuration is checked. Errors name file, line, key, value and rule. */
+FUL_API ful_status ful_study_load(const char *plan_path, const char *const *set, int n_set, ful_study **out) FUL_CHECK_RESULT;
+/* Opens a study's folder written by ful_study_run. */
+FUL_API ful_status ful_study_open(const char *folder, ful_study **out) FUL_CHECK_RESULT;
+FUL_API void ful_study_destroy(ful_study **study);
+
+typedef struct ful_study_progress {
+    int runs, done, failed, running;
+    double seconds, seconds_left;
+    const char *arm;              /* of the run this message is about, with its seed */
+    uint64_t seed;
+    const char *event;            /* "start", "done", "failed", "kept" (was finished before), "tick" */
+    const char *message;          /* last progress or error line of that run */
+} ful_study_progress;
+typedef void (*ful_study_progress_fn)(void *cookie, const ful_study_progress *progress);
+
+typedef struct ful_study_options {
+    const char *program;          /* the fulcrum program that trains a run; borrowed */
+    int jobs;                     /* runs at once; 0 = measured by a short probe (--jobs auto) */
+    ful_study_progress_fn progress;
+    void *cookie;
+    const volatile int *stop;     /* when non-zero: children are asked to checkpoint, FUL_ERR_INTERRUPTED */
+} ful_study_options;
+/*
+ * Runs what is not finished yet, each run a child process in <folder>/runs/<arm>/seed<s>; a failed run is reported and does not stop the others
+ * (then FUL_ERR_DATA-free: the status is FUL_OK and the study says which runs are missing). Writes plan.yaml and study.json.
+ */
+FUL_API ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_options *options) FUL_CHECK_RESULT;
+/* Collects results, computes statistics and verdicts; JSON (doc/format-study.md) or a table for a terminal. Caller frees with ful_free. */
+FUL_API ful_status ful_study_results(ful_study *study, bool json, char **text_out) FUL_CHECK_RESULT;
+/* Exit figure: number of runs that failed or are missing. */
+FUL_API int ful_study_missing(const ful_study *study);
+/* One self-contained HTML page about a study's folder (or a single run's). Atomic. */
+FUL_API ful_status ful_report_write(const char *folder, const char *html_path) FUL_CHECK_RESULT;
+/* The charts of the page as SVG files into a folder (for documents). */
+FUL_API ful_status ful_report_figures(const char *folder, const char *out_folder) FUL_CHECK_RESULT;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -63,6 +63,8 @@ typedef struct ful__need {
     bool backward_y;                          /* backward reads y */
     bool inplace;                             /* y may be the same buffer as x[0] */
     bool inplace_dx;                          /* dx[0] may be the same buffer as dy */
+    bool inplace_1;                           /* y may be the same buffer as x[1] (a residual that a convolution adds into) */
+    bool inplace_dx_1;                        /* dx[1] may be the same buffer as dy (the masked gradient of a residual) */
 } ful__need;
 
 /* Counters of what the kernels really did, added to by forward (and backward: not counted). */

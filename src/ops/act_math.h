@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Activations and their slopes. One value: ful__scalar_gelu(x), ful__scalar_gelu_slope(x) and so on for relu, silu, hard_swish,
+ * also ful__scalar_exp and ful__scalar_sigmoid. Arrays: AVX-512, AVX2 or scalar by ful_cpu_flags(), bit for bit the scalar
+ * forms.
+ */
+#ifndef FUL_OPS_ACT_MATH_H
+#define FUL_OPS_ACT_MATH_H
+
+#include <fulcrum/ops.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline int32_t ful__float_bits(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* 2^i for -126 <= i <= 127; any other i gives some float. */
+static inline float ful__float_pow2(int32_t i)
+{
+    const uint32_t bits = ((uint32_t)i + 127u) << 23;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+#define V                       float
+#define VI                      int32_t
+#define FN(name)                ful__scalar_##name
+#define LANES_FN                static inline
+#define V_FMA(a, b, c)          fmaf((a), (b), (c))
+#define V_MAX(a, b)             ((a) > (b) ? (a) : (b))
+#define V_MIN(a, b)             ((a) < (b) ? (a) : (b))
+#define V_BELOW(x, limit, a, b) ((x) < (limit) ? (a) : (b))
+#define V_SET(f)                (f)
+#define V_BITS(x)               ful__float_bits(x)
+#define V_POW2(i)               ful__float_pow2(i)
+#define V_ABS(x)                fabsf(x)
+#include "ops/act_lanes.h"
+
+/* y[i] = act(x[i]); y may be x. */
+void ful__act_forward(ful_act act, const float *x, float *y, int64_t n);
+/* dx[i] = dy[i] * act'(x[i]), x the values before the activation; dx may be dy (or x). */
+void ful__act_backward(ful_act act, const float *x, const float *dy, float *dx, int64_t n);
+/* y[i] = exp(x[i] - shift); y may be x. */
+void ful__exp_shifted(const float *x, float shift, float *y, int64_t n);
+
+#endif

@@ -50,8 +50,9 @@ typedef struct ful__gemm_tn_job {
     const float *a;               /* [rows][m], row stride lda; rows via a_index when not NULL */
     int64_t lda;
     const uint32_t *a_index;
-    const float *b;               /* [rows][n], row stride ldb */
+    const float *b;               /* [rows][n], row stride ldb; rows via b_index when not NULL (experts read their tokens in place) */
     int64_t ldb;
+    const uint32_t *b_index;
     float *c;                     /* [m][n], row stride ldc */
     int64_t ldc;
 } ful__gemm_tn_job;

@@ -36,6 +36,7 @@ static inline int64_t ful__count(ful_shape s) { return (int64_t)s.h * s.w * s.c;
 
 typedef struct ful__param {
     char name[FUL__OP_NAME_MAX]; /* full name: "<op name>.weight" */
+    char init_name[FUL__OP_NAME_MAX]; /* keys the initial values instead of name where not "": experts that start as copies of the dense block */
     int rank;
     int64_t shape[4];
     int64_t count;               /* product of shape */

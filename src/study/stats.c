@@ -17,7 +17,10 @@ enum { EXACT_FLIP_MAX = 20 };
 
 /* ---- distributions ---- */
 
-double ful_stats_normal_cdf(double z) { return 0.5 * erfc(-z / sqrt(2.0)); }
+double ful_stats_normal_cdf(double z)
+{
+    return 0.5 * erfc(-z / sqrt(2.0));
+}
 
 /* Continued fraction of the incomplete beta function, modified Lentz; converges fast for x < (a+1)/(a+b+2). */
 static double beta_fraction(double a, double b, double x)
@@ -77,7 +80,10 @@ static double quantile(double p, double (*cdf)(double, double), double df)
     }
 }
 
-double ful_stats_t_quantile(double p, double df) { return quantile(p, ful_stats_t_cdf, df); }
+double ful_stats_t_quantile(double p, double df)
+{
+    return quantile(p, ful_stats_t_cdf, df);
+}
 
 static double normal_cdf_of_two(double z, double unused)
 {
@@ -85,7 +91,10 @@ static double normal_cdf_of_two(double z, double unused)
     return ful_stats_normal_cdf(z);
 }
 
-double ful_stats_normal_quantile(double p) { return quantile(p, normal_cdf_of_two, 0.0); }
+double ful_stats_normal_quantile(double p)
+{
+    return quantile(p, normal_cdf_of_two, 0.0);
+}
 
 double ful_stats_detectable(int n)
 {
@@ -121,7 +130,8 @@ static double sign_test(const double *diff, int n)
     return fmin(1.0, 2.0 * tail);
 }
 
-/* Share of sign assignments whose |sum| reaches the observed one. Exact for small n; else (hits+1)/(draws+1), Phipson & Smyth 2010. */
+/* Share of sign assignments whose |sum| reaches the observed one. Exact for small n; else (hits+1)/(draws+1), Phipson & Smyth
+ * 2010. */
 static double flip_test(const double *diff, int n, int resamples, uint64_t seed)
 {
     double observed = 0.0, scale = 0.0;
@@ -211,10 +221,12 @@ static ful_status bca(const double *diff, int n, double level, int resamples, ui
 ful_status ful_stats_paired(const double *diff, int n, double level, int resamples, uint64_t seed, ful_paired *out)
 {
     FUL_FAIL_IF(n < 1, FUL_ERR_ARG, "cannot compare pairs with n=%d: at least one pair is needed", n);
-    FUL_FAIL_IF(!(level > 0.0 && level < 1.0), FUL_ERR_ARG, "cannot compare pairs with level=%g: must lie between 0 and 1", level);
+    FUL_FAIL_IF(!(level > 0.0 && level < 1.0), FUL_ERR_ARG, "cannot compare pairs with level=%g: must lie between 0 and 1",
+                level);
     FUL_FAIL_IF(resamples < 100, FUL_ERR_ARG, "cannot compare pairs with resamples=%d: must be at least 100", resamples);
     for (int i = 0; i < n; i++)
-        FUL_FAIL_IF(!isfinite(diff[i]), FUL_ERR_ARG, "cannot compare pairs: difference %d is %g, must be finite", i + 1, diff[i]);
+        FUL_FAIL_IF(!isfinite(diff[i]), FUL_ERR_ARG, "cannot compare pairs: difference %d is %g, must be finite", i + 1,
+                    diff[i]);
 
     ful_paired r = {.n = n, .mean = mean_of(diff, n), .sd = NAN, .t = NAN, .p_t = NAN, .t_low = NAN, .t_high = NAN};
     r.bca_low = r.bca_high = NAN;
@@ -258,8 +270,9 @@ void ful_stats_bonferroni(const double *p, int n, double *adjusted_out)
 }
 
 /*
- * Holm: the j-th smallest p (from 0) is multiplied by m - j, then made monotone. Written without sorting, since families are small:
- * adjusted_i = max over p_j <= p_i of min(1, (m - number smaller than p_j) * p_j), equal values sharing the largest factor.
+ * Holm: the j-th smallest p (from 0) is multiplied by m - j, then made monotone. Written without sorting, since families are
+ * small: adjusted_i = max over p_j <= p_i of min(1, (m - number smaller than p_j) * p_j), equal values sharing the largest
+ * factor.
  */
 void ful_stats_holm(const double *p, int n, double *adjusted_out)
 {

@@ -102,7 +102,8 @@ static void many_pairs_are_sampled(void **state)
 static void families_match_the_card(void **state)
 {
     (void)state;
-    const double p[5] = {.004, .020, .030, .011, NAN}, holm[4] = {.016, .040, .040, .033}, bonferroni[4] = {.016, .080, .120, .044};
+    const double p[5] = {.004, .020, .030, .011, NAN}, holm[4] = {.016, .040, .040, .033},
+                 bonferroni[4] = {.016, .080, .120, .044};
     double got[5];
     ful_stats_holm(p, 5, got);
     for (int i = 0; i < 4; i++) near(got[i], holm[i], 1e-12);

@@ -122,3 +122,31 @@ bool ful__parse_double(const char *text, double *out)
     *out = value;
     return true;
 }
+
+static void number_text(char *buffer, int digits, double value)
+{
+    pthread_once(&c_locale_once, make_c_locale);
+    const locale_t before = uselocale(c_locale);
+    snprintf(buffer, FUL__NUMBER_BYTES, "%.*g", digits, value);
+    uselocale(before);
+}
+
+const char *ful__double_text(double value, char *buffer)
+{
+    double back = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        number_text(buffer, digits, value);
+        if (ful__parse_double(buffer, &back) && back == value) break;
+    }
+    return buffer;
+}
+
+const char *ful__float_text(float value, char *buffer)
+{
+    double back = 0;
+    for (int digits = 6; digits <= 9; digits++) {
+        number_text(buffer, digits, (double)value);
+        if (ful__parse_double(buffer, &back) && (float)back == value) break;
+    }
+    return buffer;
+}

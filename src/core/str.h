@@ -25,5 +25,10 @@ void ful__str_deinit(ful__str *s);
 
 /* Decimal text ("-1.5e3", nothing before or after) to a finite double, in the "C" locale; false when it is none. */
 bool ful__parse_double(const char *text, double *out);
+/* The shortest decimal text that reads back as the same number, in the "C" locale ("inf", "nan" where it is none). Returns
+ * buffer, of 32 bytes. */
+enum { FUL__NUMBER_BYTES = 32 };
+const char *ful__double_text(double value, char *buffer);
+const char *ful__float_text(float value, char *buffer);
 
 #endif

@@ -16,11 +16,15 @@
 
 typedef struct ful__exec ful__exec;
 
+/* Passes to leave out, for tests: fusion; in-place work and the sharing of memory. */
+enum { FUL__EXEC_NO_FUSE = 1u << 0, FUL__EXEC_NO_REUSE = 1u << 1 };
+
 typedef struct ful__exec_spec {
     int n_max;
     bool train;
     ful__layout x_layout, y_layout; /* of the boundary buffers x, y, dy, dx (default NHWC) */
     bool need_dx;                   /* backward also gives the gradient of the input (experts yes, nets no) */
+    unsigned off;                   /* FUL__EXEC_NO_… (default 0) */
 } ful__exec_spec;
 
 /* The graph is borrowed for the life of the executor. */
@@ -31,11 +35,17 @@ void ful__exec_destroy(ful__exec **exec);
 int ful__exec_n_params(const ful__exec *exec);
 const ful__param *ful__exec_param(const ful__exec *exec, int i);
 
-size_t ful__exec_work_bytes(const ful__exec *exec, int n);       /* arena + scratch of one step */
-size_t ful__exec_work_bytes_per_image(const ful__exec *exec);    /* work_bytes(n) <= fixed + n * per_image */
+bool ful__exec_backward_reads_y(const ful__exec *exec);
+size_t ful__exec_work_bytes(const ful__exec *exec, int n);       /* arena + scratch of one step: fixed + n * per_image */
+size_t ful__exec_work_bytes_per_image(const ful__exec *exec);
 size_t ful__exec_work_bytes_fixed(const ful__exec *exec);
 size_t ful__exec_packed_bytes(const ful__exec *exec);            /* packed/folded copies of one weight set */
 
+/*
+ * x, y, dy, dx are the caller's and must not overlap. Forward may use y as work memory before it holds the output; x and dy are only read.
+ * Backward reads x, and y where ful__exec_backward_reads_y says so, as forward left them. An executor keeps nothing of a run:
+ * several threads may run it at once, each with its own work memory, as far as its ops allow that.
+ */
 typedef struct ful__exec_run {
     int n;
     bool repack;                 /* parameters changed since `packed` was last written */
@@ -43,8 +53,8 @@ typedef struct ful__exec_run {
     double progress;
     const uint32_t *row;
     const int32_t *label;
-    float *const *w;
-    float *const *dw;
+    float *const *w;             /* one pointer a parameter, plain layouts */
+    float *const *dw;            /* backward ADDS; NULL entries where not trainable */
     void *work, *packed;         /* 64-byte aligned; work must stay untouched between forward and backward */
     const float *x;
     float *y;
@@ -53,11 +63,12 @@ typedef struct ful__exec_run {
     ful__counters *counters;
 } ful__exec_run;
 
-/* After a failure of numeric kind the message names the layer. check: look for NaN/Inf in each output (costs a pass). */
+/* An op's failure is passed on with its sentence. n = 0 does nothing. */
 ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run) FUL_CHECK_RESULT;
 ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run) FUL_CHECK_RESULT;
 void ful__exec_after_step(ful__exec *exec, const ful__exec_run *run);
-/* First node whose output holds a NaN or Inf after a forward (recomputes nothing: looks at buffers still alive, else reruns); NULL if none. */
+/* First op whose output holds a NaN or Inf ("input" for x itself), NULL if none. Runs forward again, looking at each output before
+ * its memory is used anew: running statistics and routing statistics see the batch twice, so this is for the end of a run. */
 const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run);
 
 /* The planned ops in execution order (for statistics and the plan table). */

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor: runs the program the passes made. Nothing is allocated after create, and nothing is written but what a run
+ * brings. */
+#include "graph/exec.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/mem.h"
+#include "core/parallel.h"
+#include "graph/program.h"
+
+struct ful__exec {
+    ful__program p;
+};
+
+/* Life ------------------------------------------------------------------------------------------------------------------ */
+
+static ful_status list_params(ful__program *p)
+{
+    const ful_graph *g = p->graph;
+    FUL_TRY(ful__calloc(&p->first_param, (size_t)g->count, sizeof *p->first_param, "the parameters of an executor"));
+    for (int i = 0; i < g->count; i++) {
+        p->first_param[i] = p->n_params;
+        if (g->nodes[i].op) p->n_params += g->nodes[i].op->n_params;
+    }
+    FUL_TRY(ful__calloc(&p->params, (size_t)p->n_params, sizeof *p->params, "the parameters of an executor"));
+    for (int i = 0; i < g->count; i++)
+        for (int k = 0; g->nodes[i].op && k < g->nodes[i].op->n_params; k++)
+            p->params[p->first_param[i] + k] = &g->nodes[i].op->params[k];
+    return FUL_OK;
+}
+
+/* Room for all the passes may add: two reorders a node and one at the end; a gradient and a sum for each input of a step. */
+static ful_status make_room(ful__program *p)
+{
+    const size_t nodes = (size_t)p->graph->count, steps = 1 + nodes * (1 + FUL__X_MAX);
+    FUL_TRY(ful__calloc(&p->steps, nodes, sizeof *p->steps, "the steps of an executor"));
+    return ful__calloc(&p->tensors, nodes + steps + 2 * FUL__X_MAX * steps + 2, sizeof *p->tensors,
+                       "the tensors of an executor");
+}
+
+ful_status ful__exec_create(const ful_graph *g, const ful__exec_spec *spec, ful__exec **out)
+{
+    *out = NULL;
+    FUL_FAIL_IF(g->count < 2, FUL_ERR_ARG, "cannot plan a graph of %d nodes: it needs an input and at least one operation",
+                g->count);
+    FUL_FAIL_IF(spec->n_max < 1, FUL_ERR_ARG, "cannot plan for batches of up to %d: at least 1", spec->n_max);
+    ful__exec *exec = NULL;
+    FUL_TRY(ful__calloc(&exec, 1, sizeof *exec, "an executor"));
+    ful__program *p = &exec->p;
+    ful_status status = FUL_OK;
+    p->graph = g;
+    p->spec = *spec;
+    FUL_TRY_GOTO(status, failed, list_params(p));
+    FUL_TRY_GOTO(status, failed, make_room(p));
+    FUL_TRY_GOTO(status, failed, ful__program_fuse(p));
+    FUL_TRY_GOTO(status, failed, ful__program_layout(p));
+    FUL_TRY_GOTO(status, failed, ful__program_plan(p));
+    *out = exec;
+    return FUL_OK;
+failed:
+    ful__exec_destroy(&exec);
+    return status;
+}
+
+void ful__program_deinit(ful__program *p)
+{
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].op) p->steps[i].op->type->destroy(p->steps[i].op);
+    ful__free(p->steps);
+    ful__free(p->instrs);
+    ful__free(p->tensors);
+    ful__free(p->homes);
+    ful__free(p->first_param);
+    ful__free(p->params);
+}
+
+void ful__exec_destroy(ful__exec **exec)
+{
+    if (!exec || !*exec) return;
+    ful__program_deinit(&(*exec)->p);
+    ful__free(*exec);
+    *exec = NULL;
+}
+
+const ful__program *ful__exec_program(const ful__exec *exec)
+{
+    return &exec->p;
+}
+
+/* Figures --------------------------------------------------------------------------------------------------------------- */
+
+int ful__exec_n_params(const ful__exec *exec)
+{
+    return exec->p.n_params;
+}
+
+const ful__param *ful__exec_param(const ful__exec *exec, int i)
+{
+    return exec->p.params[i];
+}
+
+bool ful__exec_backward_reads_y(const ful__exec *exec)
+{
+    const ful__program *p = &exec->p;
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].dy >= 0 && p->steps[i].y == p->output && p->steps[i].op->need.backward_y) return true;
+    return false;
+}
+
+size_t ful__exec_work_bytes(const ful__exec *exec, int n)
+{
+    return exec->p.work_fixed + (size_t)n * exec->p.work_per_image;
+}
+
+size_t ful__exec_work_bytes_per_image(const ful__exec *exec)
+{
+    return exec->p.work_per_image;
+}
+
+size_t ful__exec_work_bytes_fixed(const ful__exec *exec)
+{
+    return exec->p.work_fixed;
+}
+
+size_t ful__exec_packed_bytes(const ful__exec *exec)
+{
+    return exec->p.packed_bytes;
+}
+
+int ful__exec_n_ops(const ful__exec *exec)
+{
+    return exec->p.n_steps;
+}
+
+ful__op *ful__exec_op(const ful__exec *exec, int i)
+{
+    return exec->p.steps[i].op;
+}
+
+ful_status ful__exec_describe(const ful__exec *exec, char **text_out)
+{
+    return ful__program_describe(&exec->p, text_out);
+}
+
+/* Running --------------------------------------------------------------------------------------------------------------- */
+
+/* A run's memory. */
+typedef struct frame {
+    const ful__program *p;
+    const ful__exec_run *run;
+    char *base[FUL__BASES];
+    float *folded[2]; /* weight and bias of the step now running, where folded */
+} frame;
+
+static frame frame_of(const ful__exec *exec, const ful__exec_run *run)
+{
+    return (frame){.p = &exec->p,
+                   .run = run,
+                   .base = {[FUL__BASE_WORK] = run->work,
+                            [FUL__BASE_X] = (char *)run->x,
+                            [FUL__BASE_Y] = (char *)run->y,
+                            [FUL__BASE_DY] = (char *)run->dy,
+                            [FUL__BASE_DX] = (char *)run->dx}};
+}
+
+static void *home_at(const frame *f, int home)
+{
+    if (home < 0) return NULL;
+    const ful__home *h = &f->p->homes[home];
+    char *base = f->base[h->base];
+    return base ? base + (size_t)f->run->n * h->offset_per_image + h->offset_fixed : NULL;
+}
+
+static float *tensor_at(const frame *f, int tensor)
+{
+    return tensor < 0 ? NULL : home_at(f, f->p->tensors[tensor].home);
+}
+
+/* Weight and bias of a folded step, made anew when parameters changed. */
+static void fold(frame *f, const ful__step *s)
+{
+    const ful__program *p = f->p;
+    const ful__node *conv = &p->graph->nodes[s->fused.conv], *norm = &p->graph->nodes[s->fused.norm];
+    char *folded = (char *)f->run->packed + s->folded_offset;
+    f->folded[0] = (float *)(void *)folded;
+    f->folded[1] = (float *)(void *)(folded + s->folded_bias);
+    if (!f->run->repack) return;
+    const ful_conv2d_attr *attr = conv->attr;
+    float *const *w = f->run->w + p->first_param[s->fused.conv], *const *bn = f->run->w + p->first_param[s->fused.norm];
+    ful__fold_batchnorm(attr, s->op->x[0].c, w[0], attr->bias ? w[1] : NULL, bn[0], bn[1], bn[2], bn[3],
+                        ((const ful_batchnorm_attr *)norm->attr)->eps, f->folded[0], f->folded[1]);
+}
+
+/* Fills what forward and backward of a step have in common. */
+static void prepare(frame *f, const ful__step *s, ful__run *r)
+{
+    const ful__exec_run *run = f->run;
+    *r = (ful__run){.n = run->n,
+                    .train = f->p->spec.train,
+                    .repack = run->repack,
+                    .seed = run->seed,
+                    .step = run->step,
+                    .progress = run->progress,
+                    .row = run->row,
+                    .label = run->label,
+                    .y = tensor_at(f, s->y),
+                    .saved = home_at(f, s->saved),
+                    .packed = (char *)run->packed + s->packed_offset,
+                    .counters = run->counters};
+    for (int k = 0; k < s->op->n_x; k++) r->x[k] = tensor_at(f, s->x[k]);
+    if (ful__step_folded(s)) {
+        fold(f, s);
+        r->w = f->folded;
+    } else {
+        r->w = run->w + s->param;
+        r->dw = run->dw ? run->dw + s->param : NULL;
+    }
+}
+
+static ful_status step_forward(frame *f, const ful__step *s)
+{
+    ful__run r;
+    prepare(f, s, &r);
+    r.scratch = home_at(f, s->scratch);
+    return s->op->type->forward(s->op, &r);
+}
+
+static ful_status step_backward(frame *f, const ful__step *s)
+{
+    ful__run r;
+    prepare(f, s, &r);
+    r.scratch = home_at(f, s->scratch_back);
+    r.dy = tensor_at(f, s->dy);
+    for (int k = 0; k < s->op->n_x; k++) r.dx[k] = tensor_at(f, s->dx[k]);
+    return s->op->type->backward(s->op, &r);
+}
+
+/* c = a + b, or c = a where b is NULL; c may be a or b. */
+typedef struct summation {
+    const float *a, *b;
+    float *c;
+    int64_t count;
+} summation;
+
+enum { SUM_CHUNK = 1 << 15 };
+typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
+
+static void sum_chunk(void *ctx, int64_t chunk, int thread)
+{
+    (void)thread;
+    const summation *s = ctx;
+    const int64_t end = (chunk + 1) * SUM_CHUNK < s->count ? (chunk + 1) * SUM_CHUNK : s->count;
+    int64_t i = chunk * SUM_CHUNK;
+    if (!s->b) {
+        memcpy(s->c + i, s->a + i, (size_t)(end - i) * sizeof(float));
+        return;
+    }
+    for (; i + 16 <= end; i += 16) *(lanes *)(s->c + i) = *(const lanes *)(s->a + i) + *(const lanes *)(s->b + i);
+    for (; i < end; i++) s->c[i] = s->a[i] + s->b[i];
+}
+
+static void add_tensors(const frame *f, const ful__instr *in)
+{
+    summation s = {.a = tensor_at(f, in->a), .b = tensor_at(f, in->b), .c = tensor_at(f, in->c)};
+    s.count = f->run->n * ful__count(f->p->tensors[in->c].shape);
+    ful__parallel_for((s.count + SUM_CHUNK - 1) / SUM_CHUNK, sum_chunk, &s);
+}
+
+static ful_status check_run(const ful__exec *exec, const ful__exec_run *run)
+{
+    FUL_FAIL_IF(run->n < 0 || run->n > exec->p.spec.n_max, FUL_ERR_ARG, "cannot run a batch of %d: planned for 0..%d", run->n,
+                exec->p.spec.n_max);
+    return FUL_OK;
+}
+
+ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run)
+{
+    FUL_TRY(check_run(exec, run));
+    frame f = frame_of(exec, run);
+    for (int i = 0; i < exec->p.n_steps && run->n > 0; i++) FUL_TRY(step_forward(&f, &exec->p.steps[i]));
+    return FUL_OK;
+}
+
+ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run)
+{
+    FUL_TRY(check_run(exec, run));
+    frame f = frame_of(exec, run);
+    for (int j = 0; j < exec->p.n_instrs && run->n > 0; j++) {
+        const ful__instr *in = &exec->p.instrs[j];
+        if (in->step >= 0)
+            FUL_TRY(step_backward(&f, &exec->p.steps[in->step]));
+        else
+            add_tensors(&f, in);
+    }
+    return FUL_OK;
+}
+
+void ful__exec_after_step(ful__exec *exec, const ful__exec_run *run)
+{
+    frame f = frame_of(exec, run);
+    for (int i = 0; i < exec->p.n_steps; i++) {
+        const ful__step *s = &exec->p.steps[i];
+        if (!s->op->type->after_step) continue;
+        ful__run r;
+        prepare(&f, s, &r);
+        s->op->type->after_step(s->op, &r);
+    }
+}
+
+static bool all_finite(const float *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
+const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run)
+{
+    const ful__program *p = &exec->p;
+    ful__exec_run again = *run;
+    again.counters = NULL;
+    frame f = frame_of(exec, &again);
+    if (check_run(exec, run) != FUL_OK || run->n == 0) return NULL;
+    if (!all_finite(run->x, run->n * ful__count(p->tensors[0].shape))) return "input";
+    for (int i = 0; i < p->n_steps; i++) {
+        const ful__step *s = &p->steps[i];
+        const ful_status status = step_forward(&f, s);
+        if (status == FUL_ERR_NUMERIC || !all_finite(tensor_at(&f, s->y), run->n * ful__count(p->tensors[s->y].shape)))
+            return s->op->name;
+        if (status != FUL_OK) return NULL;
+    }
+    return NULL;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Batch-norm as its files share it. */
+#ifndef FUL_OPS_BATCHNORM_H
+#define FUL_OPS_BATCHNORM_H
+
+#include "ops/op.h"
+
+typedef struct ful__batchnorm {
+    ful__op base;
+    ful_batchnorm_attr attr;
+    int block; /* of the layout, as planned */
+} ful__batchnorm;
+
+/* Order of the parameters. */
+enum { FUL__BN_GAMMA, FUL__BN_BETA, FUL__BN_MEAN, FUL__BN_VAR };
+
+size_t ful__batchnorm_scratch_bytes(const ful__batchnorm *bn, int n_max, bool train);
+ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run);
+ful_status ful__batchnorm_backward(ful__op *op, const ful__run *run);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Batch-norm over contiguous matrices [rows][width] of channels (slabs.h). Compiled once a CPU level.
+ *
+ * Columns go in strips of nv vectors, whose per-channel values and sums stay in registers while the rows stream by; a strip of
+ * one vector takes four rows at a time, so that four independent sums hide the latency of the addition. The last width % LANES
+ * columns (`tail`) are one masked vector. nv, unroll and the switches are constants where these functions are inlined.
+ */
+
+/* p[0 .. nv*LANES-1] as nv vectors */
+INLINE void FN(channels)(vf *out, const float *p, const int nv, const int tail)
+{
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) out[v] = vget(p + v * LANES, tail);
+}
+
+/* out[channel] += sums of `unroll` rows' partial sums, in double */
+INLINE void FN(flush)(double *out, vf *sum, const int nv, const int unroll, const int tail)
+{
+#pragma GCC unroll 4
+    for (int k = nv; k < nv * unroll; k++) sum[k % nv] += sum[k];
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) {
+        float lane[LANES];
+        memcpy(lane, &sum[v], sizeof lane);
+        for (int l = 0; l < (tail ? tail : LANES); l++) out[v * LANES + l] += (double)lane[l];
+    }
+}
+
+/* s1 += sum (x - shift), s2 += sum (x - shift)^2 over the rows. */
+INLINE void FN(stats_strip)(const bn_span *s, const float *x, const bn_sums *out, int col, const int nv, const int unroll,
+                            const int tail)
+{
+    vf shift[4], s1[4], s2[4];
+    FN(channels)(shift, out->shift + col, nv, tail);
+#pragma GCC unroll 4
+    for (int k = 0; k < nv * unroll; k++) s1[k] = s2[k] = (vf){0};
+    for (int64_t i = 0; i < s->slabs; i++) {
+        const float *p = x + i * s->stride + col;
+        int64_t r = 0;
+        for (; r + unroll <= s->rows; r += unroll, p += unroll * s->width)
+#pragma GCC unroll 4
+            for (int k = 0; k < nv * unroll; k++) {
+                const vf e = vget(p + k / nv * s->width + k % nv * LANES, tail) - shift[k % nv];
+                s1[k] += e;
+                s2[k] += e * e;
+            }
+        for (; r < s->rows; r++, p += s->width)
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) {
+                const vf e = vget(p + v * LANES, tail) - shift[v];
+                s1[v] += e;
+                s2[v] += e * e;
+            }
+    }
+    FN(flush)(out->s1 + col, s1, nv, unroll, tail);
+    FN(flush)(out->s2 + col, s2, nv, unroll, tail);
+}
+
+static TARGET void FN(stats)(const bn_span *s, const float *x, const bn_sums *out)
+{
+    int col = 0;
+    for (; col + 4 * LANES <= s->width; col += 4 * LANES) FN(stats_strip)(s, x, out, col, 4, 1, 0);
+    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(stats_strip)(s, x, out, col, 2, 2, 0);
+    for (; col + LANES <= s->width; col += LANES) FN(stats_strip)(s, x, out, col, 1, 4, 0);
+    if (col < s->width) FN(stats_strip)(s, x, out, col, 1, 1, s->width - col);
+}
+
+/* y = act((x - mean) * a + beta [+ residual]), a = gamma * rstd. */
+INLINE void FN(apply_strip)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, int col,
+                            const int nv, const int tail, const bool add, const bool relu)
+{
+    vf mean[4], a[4], beta[4];
+    FN(channels)(mean, f->mean + col, nv, tail);
+    FN(channels)(a, f->a + col, nv, tail);
+    FN(channels)(beta, f->beta + col, nv, tail);
+    int64_t at = col;
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < s->rows; r++, at += s->width)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            const int64_t p = at + v * LANES;
+            vf value = (vget(x + p, tail) - mean[v]) * a[v] + beta[v];
+            if (add) value += vget(residual + p, tail);
+            vput(y + p, relu ? vrelu(value) : value, tail);
+        }
+}
+
+INLINE void FN(apply_all)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, const bool add,
+                          const bool relu)
+{
+    int col = 0;
+    for (; col + 4 * LANES <= s->width; col += 4 * LANES) FN(apply_strip)(s, f, x, residual, y, col, 4, 0, add, relu);
+    for (; col + LANES <= s->width; col += LANES) FN(apply_strip)(s, f, x, residual, y, col, 1, 0, add, relu);
+    if (col < s->width) FN(apply_strip)(s, f, x, residual, y, col, 1, s->width - col, add, relu);
+}
+
+static TARGET void FN(apply)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, bool relu)
+{
+    if (residual && relu)
+        FN(apply_all)(s, f, x, residual, y, true, true);
+    else if (residual)
+        FN(apply_all)(s, f, x, residual, y, true, false);
+    else if (relu)
+        FN(apply_all)(s, f, x, residual, y, false, true);
+    else
+        FN(apply_all)(s, f, x, residual, y, false, false);
+}
+
+/*
+ * The gradient behind the activation: dy where the output was positive. With a residual the sign is read from y; without,
+ * it is computed again from x (one stream less), by the same operations as in apply and so with the same result.
+ */
+INLINE vf FN(through)(const bn_mask mask, vf dy, vf e, vf a, vf beta, const float *y, const int tail)
+{
+    if (mask == BN_MASK_X) return vwhere_positive(e * a + beta, dy);
+    if (mask == BN_MASK_Y) return vwhere_positive(vget(y, tail), dy);
+    return dy;
+}
+
+/* s1 += sum g, s2 += sum g (x - mean) over the rows, where g is the gradient behind the activation; g is kept where asked. */
+INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, int col, const int nv,
+                             const int unroll, const int tail, const bn_mask mask, const bool keep)
+{
+    vf mean[4], a[4], beta[4], s1[4], s2[4];
+    FN(channels)(mean, f->mean + col, nv, tail);
+    FN(channels)(a, f->a + col, nv, tail);
+    FN(channels)(beta, f->beta + col, nv, tail);
+#pragma GCC unroll 4
+    for (int k = 0; k < nv * unroll; k++) s1[k] = s2[k] = (vf){0};
+    for (int64_t i = 0; i < s->slabs; i++) {
+        int64_t at = i * s->stride + col, r = 0;
+        for (; r + unroll <= s->rows; r += unroll, at += unroll * s->width)
+#pragma GCC unroll 4
+            for (int k = 0; k < nv * unroll; k++) {
+                const int v = k % nv;
+                const int64_t p = at + k / nv * s->width + v * LANES;
+                const vf e = vget(t->x + p, tail) - mean[v];
+                const vf g = FN(through)(mask, vget(t->dy + p, tail), e, a[v], beta[v], t->y + p, tail);
+                if (keep) vput(t->g + p, g, tail);
+                s1[k] += g;
+                s2[k] += g * e;
+            }
+        for (; r < s->rows; r++, at += s->width)
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) {
+                const int64_t p = at + v * LANES;
+                const vf e = vget(t->x + p, tail) - mean[v];
+                const vf g = FN(through)(mask, vget(t->dy + p, tail), e, a[v], beta[v], t->y + p, tail);
+                if (keep) vput(t->g + p, g, tail);
+                s1[v] += g;
+                s2[v] += g * e;
+            }
+    }
+    FN(flush)(out->s1 + col, s1, nv, unroll, tail);
+    FN(flush)(out->s2 + col, s2, nv, unroll, tail);
+}
+
+INLINE void FN(reduce_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const bn_mask mask,
+                           const bool keep)
+{
+    int col = 0;
+    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(reduce_strip)(s, f, t, out, col, 2, 2, 0, mask, keep);
+    for (; col + LANES <= s->width; col += LANES) FN(reduce_strip)(s, f, t, out, col, 1, 4, 0, mask, keep);
+    if (col < s->width) FN(reduce_strip)(s, f, t, out, col, 1, 1, s->width - col, mask, keep);
+}
+
+static TARGET void FN(reduce)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, bn_mask mask)
+{
+    if (mask == BN_MASK_X)
+        FN(reduce_all)(s, f, t, out, BN_MASK_X, false);
+    else if (mask == BN_MASK_Y && t->g)
+        FN(reduce_all)(s, f, t, out, BN_MASK_Y, true);
+    else if (mask == BN_MASK_Y)
+        FN(reduce_all)(s, f, t, out, BN_MASK_Y, false);
+    else if (t->g)
+        FN(reduce_all)(s, f, t, out, BN_MASK_NONE, true);
+    else
+        FN(reduce_all)(s, f, t, out, BN_MASK_NONE, false);
+}
+
+/* dx = a (g - m1 - (x - mean) m2), m1 = mean of g, m2 = mean of g (x - mean) * rstd^2. */
+INLINE void FN(dx_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, int col, const int nv,
+                         const int tail, const bn_mask mask)
+{
+    vf mean[2], a[2], beta[2], m1[2], m2[2];
+    FN(channels)(mean, f->mean + col, nv, tail);
+    FN(channels)(a, f->a + col, nv, tail);
+    FN(channels)(beta, f->beta + col, nv, tail);
+    FN(channels)(m1, f->m1 + col, nv, tail);
+    FN(channels)(m2, f->m2 + col, nv, tail);
+    int64_t at = col;
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < s->rows; r++, at += s->width)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            const int64_t p = at + v * LANES;
+            const vf e = vget(t->x + p, tail) - mean[v];
+            const vf g = FN(through)(mask, vget(t->dy + p, tail), e, a[v], beta[v], t->y + p, tail);
+            vput(dx + p, a[v] * (g - m1[v] - e * m2[v]), tail);
+        }
+}
+
+INLINE void FN(dx_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const bn_mask mask)
+{
+    int col = 0;
+    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(dx_strip)(s, f, t, dx, col, 2, 0, mask);
+    for (; col + LANES <= s->width; col += LANES) FN(dx_strip)(s, f, t, dx, col, 1, 0, mask);
+    if (col < s->width) FN(dx_strip)(s, f, t, dx, col, 1, s->width - col, mask);
+}
+
+static TARGET void FN(dx)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, bn_mask mask)
+{
+    if (mask == BN_MASK_X)
+        FN(dx_all)(s, f, t, dx, BN_MASK_X);
+    else if (mask == BN_MASK_Y)
+        FN(dx_all)(s, f, t, dx, BN_MASK_Y);
+    else
+        FN(dx_all)(s, f, t, dx, BN_MASK_NONE);
+}
+
+static const bn_kernels FN(kernels) = {FN(stats), FN(apply), FN(reduce), FN(dx)};

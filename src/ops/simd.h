@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One source of a kernel, compiled once for each CPU level. simd_levels.h includes this file and then the kernels:
+ *
+ *   LANES, vf, vi   16, 8 or 4 lanes of float and of int32; + - * / < > & work lane by lane (a comparison gives 0 or -1)
+ *   FN(name)        name_avx512, name_avx2, name_base
+ *   TARGET          goes before every function
+ *
+ * The base level is whatever the compiler makes of vectors of four floats: SSE2, NEON, or scalar code.
+ * (No include guard: it is meant to be read again with another SIMD_LEVEL.)
+ */
+#undef LANES
+#undef FN
+#undef TARGET
+
+#if SIMD_LEVEL == 2
+#define LANES    16
+#define FN(name) name##_avx512
+#define TARGET   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
+#elif SIMD_LEVEL == 1
+#define LANES    8
+#define FN(name) name##_avx2
+#define TARGET   __attribute__((target("avx2,fma")))
+#else
+#define LANES    4
+#define FN(name) name##_base
+#define TARGET
+#endif
+
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define vf     FN(vf)
+#define vi     FN(vi)
+#define vf_any FN(vf_any)
+
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef float vf_any __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* in memory, at any address */
+
+INLINE vf FN(vload)(const float *p)
+{
+    return *(const vf_any *)p;
+}
+
+INLINE void FN(vstore)(float *p, vf v)
+{
+    *(vf_any *)p = v;
+}
+
+INLINE vf FN(vset)(float x)
+{
+    return x - (vf){0}; /* minus: keeps -0 */
+}
+
+/* The first n < LANES floats; the other lanes are 0 and their memory is not touched. */
+INLINE vf FN(vload_n)(const float *p, int n)
+{
+#if SIMD_LEVEL == 2
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+#elif SIMD_LEVEL == 1
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (vf)_mm256_maskload_ps(p, (__m256i)(lane < n));
+#else
+    vf v = {0};
+    for (int i = 0; i < n; i++) v[i] = p[i];
+    return v;
+#endif
+}
+
+INLINE void FN(vstore_n)(float *p, vf v, int n)
+{
+#if SIMD_LEVEL == 2
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
+#elif SIMD_LEVEL == 1
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    _mm256_maskstore_ps(p, (__m256i)(lane < n), (__m256)v);
+#else
+    for (int i = 0; i < n; i++) p[i] = v[i];
+#endif
+}
+
+/* n = 0 stands for a whole vector: kernels are written once for the full vectors of a row and for its last few floats. */
+INLINE vf FN(vget)(const float *p, const int n)
+{
+    return n ? FN(vload_n)(p, n) : FN(vload)(p);
+}
+
+INLINE void FN(vput)(float *p, vf v, const int n)
+{
+    if (n)
+        FN(vstore_n)(p, v, n);
+    else
+        FN(vstore)(p, v);
+}
+
+/* max(0, x); a NaN stays a NaN. */
+INLINE vf FN(vrelu)(vf x)
+{
+#if SIMD_LEVEL == 2
+    return (vf)_mm512_max_ps(_mm512_setzero_ps(), (__m512)x); /* max(a, b) is b where either is NaN */
+#elif SIMD_LEVEL == 1
+    return (vf)_mm256_max_ps(_mm256_setzero_ps(), (__m256)x);
+#else
+    return (vf)((vi)x & ~(x <= (vf){0}));
+#endif
+}
+
+/* v where x > 0, else 0. */
+INLINE vf FN(vwhere_positive)(vf x, vf v)
+{
+#if SIMD_LEVEL == 2
+    return (vf)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GT_OQ), (__m512)v);
+#else
+    return (vf)((x > (vf){0}) & (vi)v);
+#endif
+}
+
+/* Sum of the lanes, halves onto halves. */
+INLINE float FN(vsum)(vf v)
+{
+    float lane[LANES];
+    memcpy(lane, &v, sizeof lane);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+#define vload           FN(vload)
+#define vstore          FN(vstore)
+#define vset            FN(vset)
+#define vload_n         FN(vload_n)
+#define vstore_n        FN(vstore_n)
+#define vget            FN(vget)
+#define vput            FN(vput)
+#define vrelu           FN(vrelu)
+#define vwhere_positive FN(vwhere_positive)
+#define vsum            FN(vsum)

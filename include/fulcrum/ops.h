@@ -89,6 +89,12 @@ typedef struct ful_scale_attr {
     float value;
 } ful_scale_attr;
 
+/*
+ * What this machine and build can do, as text or JSON: CPU and the kernels chosen, threads, oneDNN's version, memory pages, and what would be slow
+ * here and why. Caller frees with ful_free.
+ */
+FUL_API ful_status ful_machine_describe(bool json, char **text_out) FUL_CHECK_RESULT;
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,1 +1,49 @@
-int main(void){return 0;}
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fulcrum: chooses the command. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const command *const commands[] = {&cmd_train,   &cmd_study,   &cmd_report, &cmd_rho,   &cmd_eval,
+                                          &cmd_predict, &cmd_inspect, &cmd_data,   &cmd_bench, &cmd_doctor};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void show_help(FILE *out)
+{
+    fprintf(out,
+            "fulcrum %s: does a sparse mixture of experts pay in this image classifier, and where?\n\n"
+            "usage: fulcrum COMMAND [ARGUMENT ...] [--help]\n\n",
+            ful_version());
+    for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(out,
+            "\nEvery command takes --help, --quiet, --verbose, --threads N, --cpu-mask HEX, and --json where it has a result.\n"
+            "Results go to stdout, progress to stderr. Exit codes: 0 ok, 1 failed, 2 usage, 3 bad data or configuration, 130 "
+            "interrupted.\n"
+            "\nFirst steps:  fulcrum doctor;  fulcrum study studies/demo.yaml --out runs/demo\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    if (!word) {
+        show_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+        for (int i = 0; argc > 2 && i < N_COMMANDS; i++) {
+            char *help[] = {argv[0], "--help", NULL};
+            if (strcmp(argv[2], commands[i]->name) == 0) return commands[i]->run(commands[i], 2, help);
+        }
+        show_help(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+        printf("fulcrum %s\n", ful_version());
+        return EXIT_OK;
+    }
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(word, commands[i]->name) == 0) return commands[i]->run(commands[i], argc - 1, argv + 1);
+    fprintf(stderr, "fulcrum: unknown command '%s'; see fulcrum --help\n", word);
+    return EXIT_USAGE;
+}

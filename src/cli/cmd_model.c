@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fulcrum eval, predict, inspect: using what was trained. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum { TOP = 5, BATCH = 128, ROUTE_MAX = 16 };
+
+/* Prints and frees a jansson object. */
+static int print_json(json_t *object)
+{
+    char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(8)) : NULL;
+    json_decref(object);
+    if (!text) {
+        fprintf(stderr, "fulcrum: cannot write JSON: out of memory\n");
+        return EXIT_FAILED;
+    }
+    puts(text);
+    free(text);
+    return EXIT_OK;
+}
+
+/* ---- eval ---- */
+
+static int show_eval(const ful_model *model, const ful_eval *e, bool matrix)
+{
+    const double n = (double)e->count;
+    if (common.json) {
+        json_t *rows = json_array();
+        for (int i = 0; i < e->classes; i++) {
+            json_t *row = json_array();
+            for (int j = 0; j < e->classes; j++)
+                json_array_append_new(row, json_integer(e->confusion[(int64_t)i * e->classes + j]));
+            json_array_append_new(rows, row);
+        }
+        return print_json(json_pack("{s:I, s:f, s:f, s:f, s:f, s:o}", "images", (json_int_t)e->count, "accuracy",
+                                    (double)e->correct / n, "top5", (double)e->correct_top5 / n, "loss", e->loss, "seconds",
+                                    e->seconds, "confusion", rows));
+    }
+    printf("%lld images: top-1 %.2f %%, top-5 %.2f %%, loss %.4f, %.0f images/s\n", (long long)e->count,
+           100.0 * (double)e->correct / n, 100.0 * (double)e->correct_top5 / n, e->loss, n / e->seconds);
+    for (int i = 0; matrix && i < e->classes; i++) {
+        printf("%-16s", ful_model_class_name(model, i));
+        for (int j = 0; j < e->classes; j++) printf(" %5lld", (long long)e->confusion[(int64_t)i * e->classes + j]);
+        printf("\n");
+    }
+    return EXIT_OK;
+}
+
+static int run_eval(const command *self, int argc, char **argv)
+{
+    const char *operands[1] = {NULL}, *path = NULL, *split_name = "test", *name = NULL;
+    bool capacity = false, matrix = false;
+    int n_operands, code;
+    const option_spec options[] = {
+        {"data", 'd', OPTION_TEXT, &path, "PATH", "data set to evaluate on (default: the one it was trained on)"},
+        {"name", 0, OPTION_TEXT, &name, "KIND", "what lies at PATH (see fulcrum data list; default: the trained kind)"},
+        {"split", 0, OPTION_TEXT, &split_name, "NAME", "train, val or test (default test)"},
+        {"training-capacity", 0, OPTION_FLAG, &capacity, NULL, "evaluate with the capacity limits of training"},
+        {"confusion", 0, OPTION_FLAG, &matrix, NULL, "also print the confusion matrix (rows: true class)"},
+        {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
+    };
+    if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
+    if (!operands[0]) return usage_error(self, "a run folder or checkpoint is needed");
+    static const char *const names[] = {"train", "val", "test"};
+    int split = 0;
+    while (split < 3 && strcmp(names[split], split_name) != 0) split++;
+    if (split == 3) return usage_error(self, "--split %s: must be train, val or test", split_name);
+    ful_model *model = NULL;
+    ful_eval eval = {0};
+    ful_status status = ful_model_open(operands[0], BATCH, &model);
+    if (status == FUL_OK) {
+        ful_data_config data = ful_model_config(model)->data;
+        if (path) snprintf(data.path, sizeof data.path, "%s", path);
+        if (name) snprintf(data.name, sizeof data.name, "%s", name);
+        status = ful_model_eval(model, &data, (ful_split)split, capacity, &eval);
+    }
+    code = status == FUL_OK ? show_eval(model, &eval, matrix) : fail(status);
+    ful_eval_deinit(&eval);
+    ful_model_destroy(&model);
+    return code;
+}
+
+const command cmd_eval = {"eval", "RUN_OR_CHECKPOINT [--data PATH]", "Evaluate a trained classifier", NULL, run_eval};
+
+/* ---- predict ---- */
+
+/* Indices of the largest probabilities, in order; returns how many. */
+static int top_classes(const float *prob, int classes, int out[TOP])
+{
+    int n = 0;
+    for (; n < TOP && n < classes; n++) {
+        int best = -1;
+        for (int c = 0; c < classes; c++) {
+            bool taken = false;
+            for (int i = 0; i < n; i++) taken = taken || out[i] == c;
+            if (!taken && (best < 0 || prob[c] > prob[best])) best = c;
+        }
+        out[n] = best;
+    }
+    return n;
+}
+
+static json_t *routes_json(ful_net *net)
+{
+    json_t *layers = json_array();
+    for (int l = 0; l < ful_net_moe_count(net); l++) {
+        int32_t expert[ROUTE_MAX];
+        float gate[ROUTE_MAX];
+        const int k = ful_net_moe_route(net, l, 0, ROUTE_MAX, expert, gate);
+        json_t *chosen = json_array();
+        for (int i = 0; i < k; i++)
+            json_array_append_new(chosen, json_pack("{s:i, s:f}", "expert", (int)expert[i], "gate", (double)gate[i]));
+        json_array_append_new(layers, json_pack("{s:s, s:o}", "layer", ful_net_moe_stats(net, l, 1)->layer, "chosen", chosen));
+    }
+    return layers;
+}
+
+static void print_routes(ful_net *net)
+{
+    for (int l = 0; l < ful_net_moe_count(net); l++) {
+        int32_t expert[ROUTE_MAX];
+        float gate[ROUTE_MAX];
+        const int k = ful_net_moe_route(net, l, 0, ROUTE_MAX, expert, gate);
+        printf("  %s:", ful_net_moe_stats(net, l, 1)->layer);
+        for (int i = 0; i < k; i++) printf(" expert %d (gate %.3f)", (int)expert[i], (double)gate[i]);
+        printf("\n");
+    }
+}
+
+static ful_status predict_one(ful_model *model, const char *path, float *prob, json_t *list)
+{
+    ful_net *net = ful_model_net(model);
+    int top[TOP];
+    const ful_status status = ful_model_predict_image(model, path, prob);
+    if (status != FUL_OK) return status;
+    const int n = top_classes(prob, ful_net_classes(net), top);
+    if (!list) {
+        printf("%s\n", path);
+        for (int i = 0; i < n; i++)
+            printf("  %6.2f %%  %s\n", 100.0 * (double)prob[top[i]], ful_model_class_name(model, top[i]));
+        print_routes(net);
+        return FUL_OK;
+    }
+    json_t *best = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(best, json_pack("{s:i, s:s, s:f}", "class", top[i], "name", ful_model_class_name(model, top[i]),
+                                              "probability", (double)prob[top[i]]));
+    json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "image", path, "top", best, "experts", routes_json(net)));
+    return FUL_OK;
+}
+
+static int run_predict(const command *self, int argc, char **argv)
+{
+    static const char *operands[ARGS_MAX];
+    int n_operands, code;
+    const option_spec options[] = {{NULL, 0, OPTION_FLAG, NULL, NULL, NULL}};
+    if ((code = parse(self, options, argc, argv, operands, ARGS_MAX, &n_operands)) >= 0) return code;
+    if (n_operands < 2) return usage_error(self, "a run folder or checkpoint, and at least one image, are needed");
+    ful_model *model = NULL;
+    ful_status status = ful_model_open(operands[0], 1, &model);
+    if (status != FUL_OK) return fail(status);
+    float *prob = calloc((size_t)ful_net_classes(ful_model_net(model)), sizeof *prob);
+    json_t *list = common.json ? json_array() : NULL;
+    code = EXIT_OK;
+    for (int i = 1; prob && i < n_operands; i++) { /* a bad image does not lose the others */
+        status = predict_one(model, operands[i], prob, list);
+        if (status != FUL_OK) code = fail(status);
+    }
+    if (!prob) code = EXIT_FAILED;
+    if (list) {
+        const int printed = print_json(list);
+        if (code == EXIT_OK) code = printed;
+    }
+    free(prob);
+    ful_model_destroy(&model);
+    return code;
+}
+
+const command cmd_predict = {"predict", "RUN_OR_CHECKPOINT IMAGE ...",
+                             "Classify images: the five most probable classes, and which experts ran", NULL, run_predict};
+
+/* ---- inspect ---- */
+
+static int run_inspect(const command *self, int argc, char **argv)
+{
+    const char *operands[1] = {NULL};
+    int n_operands, code;
+    char *text = NULL;
+    const option_spec options[] = {{NULL, 0, OPTION_FLAG, NULL, NULL, NULL}};
+    if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
+    if (!operands[0]) return usage_error(self, "a run folder or checkpoint is needed");
+    const ful_status status = ful_model_inspect(operands[0], common.json, &text);
+    return status == FUL_OK ? print_text(text) : fail(status);
+}
+
+const command cmd_inspect = {"inspect", "RUN_OR_CHECKPOINT",
+                             "Show tensors, experts, the memory plan and routing health of a checkpoint", NULL, run_inspect};

@@ -82,7 +82,8 @@ static void cos_sin_turn(uint32_t word, double *cos_out, double *sin_out)
     const uint32_t quadrant = shifted >> 30;
     const double a = ((double)(shifted & 0x3FFFFFFFu) - 0x1p29) * (1.5707963267948966 * 0x1p-30), q = a * a;
     const double c = 1 - q / 2 * (1 - q / 12 * (1 - q / 30 * (1 - q / 56 * (1 - q / 90 * (1 - q / 132 * (1 - q / 182))))));
-    const double s = a * (1 - q / 6 * (1 - q / 20 * (1 - q / 42 * (1 - q / 72 * (1 - q / 110 * (1 - q / 156))))));
+    const double s = a *
+                     (1 - q / 6 * (1 - q / 20 * (1 - q / 42 * (1 - q / 72 * (1 - q / 110 * (1 - q / 156 * (1 - q / 210)))))));
     const double cs[4] = {c, -s, -c, s}, sn[4] = {s, c, -s, -c};
     *cos_out = cs[quadrant];
     *sin_out = sn[quadrant];

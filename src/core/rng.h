@@ -19,7 +19,8 @@ typedef struct ful__stream {
  */
 ful__stream ful__stream_make(uint64_t seed, const char *purpose, const char *name);
 
-/* Four 32-bit words at (step, index). */
+/* Four 32-bit words at (step, index). Words, uniforms, normals, … of one stream are independent of each other, at equal
+ * addresses too. */
 void ful__rng_words(ful__stream s, uint64_t step, uint64_t index, uint32_t out[4]);
 
 /* One draw at (step, index). uniform: [0,1) with 24 bits; normal: mean 0, variance 1 (Box-Muller); below: exact, 0..n-1, n

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,8 @@ static bool reserve(ful__str *s, size_t more)
         return false;
     }
     if (need <= s->capacity) return true;
-    size_t capacity = s->capacity < 64 ? 64 : s->capacity;
-    while (capacity < need) capacity = capacity > need / 2 ? need : 2 * capacity;
+    size_t capacity = s->capacity < 32 ? 64 : s->capacity > SIZE_MAX / 2 ? need : 2 * s->capacity; /* grows by doubling */
+    if (capacity < need) capacity = need;
     s->status = ful__realloc(&s->data, capacity, 1, "a text");
     if (s->status != FUL_OK) return false;
     s->capacity = capacity;

@@ -293,7 +293,9 @@ ful_status ful__yaml_set(ful__yaml *root, const char *assignment)
     text[equals - assignment] = '\0';
     path p = {.whole = assignment};
     FUL_TRY_GOTO(status, done, split_path(&p, text));
-    FUL_TRY_GOTO(status, done, ful__yaml_parse(assignment, equals + 1, strlen(equals + 1), &value));
+    status = ful__yaml_parse("its value", equals + 1, strlen(equals + 1), &value);
+    if (status != FUL_OK) status = ful__fail_context(status, "cannot set '%s'", assignment);
+    if (status != FUL_OK) goto done;
     FUL_TRY_GOTO(status, done, set_value(&p, root, value));
 done:
     ful__free(text);

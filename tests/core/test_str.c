@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Growing strings and locale-free numbers. */
+#include <math.h>
+
+#include "core/mem.h"
+#include "core/str.h"
+#include "support/fault.h"
+#include "support/test.h"
+
+static void grows(void **state)
+{
+    (void)state;
+    ful__str s = {0};
+    for (int i = 0; i < 1000; i++) ful__str_addf(&s, "%d,", i);
+    ful__str_add_bytes(&s, "a\0b", 3);
+    ful__str_add_bytes(&s, NULL, 0);
+    assert_ok(ful__str_status(&s));
+    assert_int_equal(s.length, 10 * 2 + 90 * 3 + 900 * 4 + 3);
+    assert_memory_equal(s.data, "0,1,2,", 6);
+    assert_memory_equal(s.data + s.length - 3, "a\0b", 4);
+    ful__str_deinit(&s);
+    ful__str_deinit(&s);
+    ful__fault_fail_at(FUL__FAULT_ALLOC, 0);
+    for (int i = 0; i < 100000; i++) ful__str_add(&s, "x");
+    assert_true(ful__fault_count(FUL__FAULT_ALLOC) < 20); /* doubles */
+    ful__str_deinit(&s);
+}
+
+/* A format whose text is just below, at and above the room there is. */
+static void formats_of_every_length(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 300; n++) {
+        ful__str s = {0};
+        ful__str_add(&s, "x");
+        ful__str_addf(&s, "%*s|", n, "");
+        assert_ok(ful__str_status(&s));
+        assert_int_equal(s.length, (size_t)n + 2);
+        assert_int_equal(s.data[n + 1], '|');
+        assert_int_equal(strlen(s.data), s.length);
+        ful__str_deinit(&s);
+    }
+}
+
+static void take_gives_a_string_always(void **state)
+{
+    (void)state;
+    ful__str s = {0};
+    char *text = ful__str_take(&s);
+    assert_string_equal(text, "");
+    ful__free(text);
+    ful__str_add(&s, "again");
+    text = ful__str_take(&s);
+    assert_string_equal(text, "again");
+    ful__free(text);
+}
+
+static void html_is_escaped(void **state)
+{
+    (void)state;
+    ful__str s = {0};
+    ful__str_add_html(&s, "<a href=\"x\">Tom & 'Jerry'</a>");
+    assert_string_equal(s.data, "&lt;a href=&quot;x&quot;&gt;Tom &amp; &#39;Jerry&#39;&lt;/a&gt;");
+    ful__str_deinit(&s);
+}
+
+static ful_status build(void *ctx)
+{
+    (void)ctx;
+    ful__str s = {0};
+    for (int i = 0; i < 100; i++) ful__str_addf(&s, "line %d\n", i);
+    ful__str_add(&s, "end");
+    const ful_status status = ful__str_status(&s);
+    char *text = ful__str_take(&s);
+    if ((text != NULL) != (status == FUL_OK)) fail_msg("take and status disagree");
+    ful__free(text);
+    ful__str_deinit(&s);
+    return status;
+}
+
+static void failure_sticks(void **state)
+{
+    (void)state;
+    assert_true(test_each_failure(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, build, NULL) >= 4);
+}
+
+static void numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {{"0", 0}, {"-1.5e3", -1500}, {"+2", 2}, {".5", 0.5}, {"5.", 5}, {"1e-400", 0}, {"0.1", 0.1}};
+    static const char *const bad[] = {"",      " 1", "1 ",  "1,5",   "0x10", "nan", "inf",
+                                      "1e999", "1e", "--1", "1.2.3", "e5",   ".",   "1f"};
+    double value = 0;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(ful__parse_double(good[i].text, &value));
+        assert_true(value == good[i].value);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (ful__parse_double(bad[i], &value)) fail_msg("'%s' was taken for %g", bad[i], value);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(grows),           cmocka_unit_test(formats_of_every_length),
+        cmocka_unit_test(html_is_escaped), cmocka_unit_test(take_gives_a_string_always),
+        cmocka_unit_test(failure_sticks),  cmocka_unit_test(numbers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

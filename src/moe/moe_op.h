@@ -12,10 +12,11 @@ extern const ful__op_type ful__op_moe; /* attribute: ful_moe_attr */
 typedef struct ful__moe_account {
     int experts, k;               /* k: experts executed for a token (e for dense mixtures) */
     int64_t tokens;               /* tokens an image */
-    int64_t expert_macs;          /* X: one expert on one token, times tokens */
-    int64_t router_macs;          /* R */
+    int64_t expert_macs;          /* X: one expert on one token, times tokens; soft routes: one expert on its slots */
+    int64_t router_macs;          /* R; soft routes: with the mixing into and out of slots */
     int64_t expert_params, router_params;
-    int capacity_permille;
+    int capacity_permille;        /* of training; 0: no limit */
+    bool per_batch;               /* batch-axis Soft MoE: k*X is spent once a batch, however many images it has */
 } ful__moe_account;
 void ful__moe_account_get(const ful__op *op, ful__moe_account *out);
 

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What both ways of running experts share: the template branch, its parameters and cost, the choice of the way. */
+#include "moe/experts.h"
+
+#include <stdio.h>
+
+#include "core/error.h"
+#include "core/mem.h"
+
+static ful_status build_template(ful__experts *x)
+{
+    FUL_TRY(ful_graph_create(&x->graph));
+    ful_node node;
+    FUL_TRY(ful_graph_input(x->graph, x->shape, &node));
+    FUL_TRY(ful__expert_branch(x->graph, "", node, &x->attr, x->attr.hidden, &node));
+    return ful_graph_set_output(x->graph, node);
+}
+
+static void count(ful__experts *x)
+{
+    for (int i = 0; i < x->graph->count; i++) {
+        const ful__op *op = x->graph->nodes[i].op;
+        if (!op) continue;
+        x->macs += op->cost.macs;
+        x->n_params += op->n_params;
+        for (int j = 0; j < op->n_params; j++)
+            if (op->params[j].trainable) x->params += op->params[j].count;
+    }
+}
+
+ful_status ful__experts_create(const char *name, const ful_moe_attr *attr, ful_shape shape, ful__experts **out)
+{
+    ful__experts *x;
+    FUL_TRY(ful__calloc(&x, 1, sizeof *x, "experts"));
+    snprintf(x->name, sizeof x->name, "%s", name);
+    x->attr = *attr;
+    x->e = attr->experts;
+    x->shape = attr->token == FUL_TOKEN_PIXEL ? (ful_shape){1, 1, shape.c} : shape;
+    x->width = ful__count(x->shape);
+    x->grouped = attr->expert == FUL_EXPERT_MLP && attr->norm == FUL_EXPERT_NORM_NONE;
+    const ful_status status = build_template(x);
+    if (status != FUL_OK) {
+        ful__experts_destroy(&x);
+        return ful__fail_context(status, "cannot build the experts of moe '%s'", name);
+    }
+    count(x);
+    *out = x;
+    return FUL_OK;
+}
+
+static void unplan(ful__experts *x)
+{
+    ful__exec_destroy(&x->exec);
+    ful__free(x->jobs);
+    ful__free(x->tn_jobs);
+    ful__free(x->active);
+    x->jobs = NULL;
+    x->tn_jobs = NULL;
+    x->active = NULL;
+}
+
+void ful__experts_destroy(ful__experts **experts)
+{
+    if (!experts || !*experts) return;
+    unplan(*experts);
+    ful_graph_destroy(&(*experts)->graph);
+    ful__free(*experts);
+    *experts = NULL;
+}
+
+const ful__param *ful__experts_param(const ful__experts *x, int j)
+{
+    for (int i = 0; i < x->graph->count; i++) {
+        const ful__op *op = x->graph->nodes[i].op;
+        if (!op) continue;
+        if (j < op->n_params) return &op->params[j];
+        j -= op->n_params;
+    }
+    return NULL;
+}
+
+ful__layout ful__experts_layout(const ful__experts *x, ful__layout offered)
+{
+    if (x->attr.token == FUL_TOKEN_PIXEL) return FUL__NHWC;
+    if (x->attr.expert == FUL_EXPERT_MLP) return offered; /* 1 x 1: the same bytes */
+    ful__op *first = x->graph->nodes[1].op;
+    first->x_layout[0] = offered;
+    first->type->layouts(first);
+    return first->x_layout[0];
+}
+
+ful_status ful__experts_plan(ful__experts *x, ful__rows_bound most, ful__layout layout, bool train)
+{
+    unplan(x);
+    x->train = train;
+    x->most = most;
+    return x->grouped ? ful__experts_plan_mlp(x) : ful__experts_plan_graph(x, layout);
+}
+
+size_t ful__experts_saved_bytes(const ful__experts *x, ful__rows_bound bound)
+{
+    return x->grouped ? ful__experts_saved_mlp(x, bound) : ful__experts_saved_graph(x, bound);
+}
+
+size_t ful__experts_scratch_bytes(const ful__experts *x, ful__rows_bound bound, bool backward)
+{
+    return x->grouped ? ful__experts_scratch_mlp(x, bound, backward) : ful__experts_scratch_graph(x, bound, backward);
+}
+
+size_t ful__experts_packed_bytes(const ful__experts *x)
+{
+    return x->grouped ? ful__experts_packed_mlp(x) : ful__experts_packed_graph(x);
+}
+
+ful_status ful__experts_forward(ful__experts *x, ful__experts_run *run)
+{
+    run->macs = 0;
+    if (!x->grouped) return ful__experts_forward_graph(x, run);
+    ful__experts_forward_mlp(x, run);
+    return FUL_OK;
+}
+
+ful_status ful__experts_backward(ful__experts *x, ful__experts_run *run)
+{
+    if (!x->grouped) return ful__experts_backward_graph(x, run);
+    ful__experts_backward_mlp(x, run);
+    return FUL_OK;
+}

@@ -26,6 +26,8 @@ typedef enum ful_expert_norm { FUL_EXPERT_NORM_NONE = 0, FUL_EXPERT_NORM_LAYER, 
 typedef enum ful_gate_mode { FUL_GATE_SOFTMAX_ALL = 0, FUL_GATE_RENORM } ful_gate_mode;  /* card A1: p_e of the full softmax | renormalised over the chosen */
 typedef enum ful_drop_order { FUL_DROP_POSITION = 0, FUL_DROP_PRIORITY } ful_drop_order; /* rank-major then token order | BPR (card A2) */
 typedef enum ful_temperature { FUL_TEMPERATURE_CONST = 0, FUL_TEMPERATURE_LINEAR, FUL_TEMPERATURE_SIGMOID } ful_temperature;
+/* normal: N(0, (noise_std/E)^2) on the logits, which the gates see too (V-MoE). uniform: noise_std * U(0,1) on the logits, for the choice alone (card M1). */
+typedef enum ful_router_noise { FUL_ROUTER_NOISE_NORMAL = 0, FUL_ROUTER_NOISE_UNIFORM } ful_router_noise;
 typedef enum ful_router_input { FUL_ROUTER_INPUT_RAW = 0, FUL_ROUTER_INPUT_LAYERNORM, FUL_ROUTER_INPUT_L2 } ful_router_input;
 
 enum { FUL_CAPACITY_NONE = 0, FUL_ROUTER_NAME_MAX = 32, FUL_EXPERTS_MAX = 4096 };
@@ -40,10 +42,11 @@ typedef struct ful_moe_attr {
     bool shared_init;             /* all experts start with the same weights, those of the dense block (V-MoE); else each its own (default false) */
     char router[FUL_ROUTER_NAME_MAX]; /* a name of ful_router_names() (default "softmax") */
     ful_router_input router_input; /* what is done to the d-vector (global average of a map) before the router (default raw) */
-    float router_init;            /* sd of the router's weights (default 0.02) */
+    float router_init;            /* sd of the router's weights; below 0: the method's own, 0.02, and 0 for noisy top-k (default -1) */
     ful_gate_mode gate;           /* (default softmax_all; renorm with k = 1 is refused: it trains no router) */
     bool noisy;                   /* Shazeer's noisy top-k (default false) */
-    float noise_std;              /* V-MoE: N(0,(noise_std/E)^2) on logits in training (default 0) */
+    float noise_std;              /* size of the noise on logits in training, 0 = none; excludes `noisy` (default 0) */
+    ful_router_noise noise_kind;  /* (default normal) */
     float jitter;                 /* router input times U(1-j,1+j) in training (default 0) */
     ful_temperature temperature;  /* logits / tau; tau runs from tau0 to tau_min over the training (card P1) (default const) */
     float tau0, tau_min;          /* (default 1, 1) */

@@ -23,16 +23,17 @@ typedef struct ful__router_type ful__router_type;
 /* First member of every router. Holds no tensors. */
 typedef struct ful__router {
     const ful__router_type *type;
-    char name[FUL__OP_NAME_MAX];   /* "<node>.router" */
+    char name[FUL__OP_NAME_MAX];   /* "<node>.router": as given to ful__router_create; prefixes its parameters and keys its draws */
     ful_moe_attr attr;
     int d, e, k;                   /* k: slots a token uses (e for dense mixtures); slots kind: s = e*attr.soft_slots in k */
     ful__route_kind kind;
     int n_params;
     ful__param params[4];          /* full names */
-    size_t saved_per_token;        /* bytes of `saved` for each token, beyond logits and prob */
-    size_t scratch_per_token;
+    size_t saved_fixed, saved_per_token;     /* bytes of `saved` for t tokens: fixed + t*per_token, beyond logits and prob */
+    size_t scratch_fixed, scratch_per_token; /* likewise of `scratch`, for forward and for backward */
     int64_t macs_per_token;
     bool capacity;                 /* whether capacity limits apply (not for dense mixtures, hash may) */
+    bool balance;                  /* whether balance losses apply: false where nothing that is learned decides the load (frozen, hash, soft) */
 } ful__router;
 
 typedef struct ful__router_run {
@@ -42,69 +43,92 @@ typedef struct ful__router_run {
     uint64_t seed, step;
     double progress;
     const uint32_t *token_id;      /* [t] stable id for draws; NULL: 0..t-1 */
-    const float *x;                /* [t][d] router input (raw; router_input transform is the router's own) */
+    const float *x;                /* [t][d] router input (raw; router_input transform is the router's own); backward reads it too */
     float *const *w;
     float *const *dw;              /* backward ADDS; NULL entry: frozen */
     /* forward out; kept by the node until backward */
-    float *logits;                 /* [t][e] (slots: [t][s]) after temperature and noise: what top-k saw */
-    float *prob;                   /* [t][e] softmax of logits over experts (slots: combine C [t][s]) */
+    float *logits;                 /* [t][e] (slots: [t][s]) after temperature and noise: what top-k saw, less a bias or noise for the choice alone */
+    float *prob;                   /* [t][e] score over experts, rows sum to 1: softmax of logits (slots: combine C [t][s]) */
     float *dispatch;               /* slots only: D [t][s] */
     int32_t *expert;               /* pairs: [t][k] in descending preference, distinct */
     float *gate;                   /* pairs: [t][k] */
     /* backward in */
     const float *dgate;            /* pairs: [t][k], 0 for dropped; slots: dC [t][s] */
     const float *ddispatch;        /* slots: dD [t][s] */
-    float *dprob_extra;            /* [t][e] gradient that balance losses put on prob (zeros if none); may be overwritten */
+    float *dprob_extra;            /* [t][e] gradient that balance losses put on prob (NULL or zeros if none); may be overwritten */
     float *dlogits_extra;          /* [t][e] likewise on logits; may be overwritten */
-    float *dx;                     /* [t][d] ADDS */
-    void *saved, *scratch;
+    float *dx;                     /* [t][d] ADDS; NULL where nobody needs it */
+    void *saved, *scratch;         /* 64-byte aligned; saved: written by a training forward, read by backward, may be NULL at eval */
 } ful__router_run;
+
+typedef struct ful__balance_run ful__balance_run;
 
 struct ful__router_type {
     const char *name, *about, *source;
     ful_status (*create)(const char *name, const ful_moe_attr *attr, int d, ful__router **out);
     ful_status (*forward)(ful__router *r, const ful__router_run *run); /* FUL_ERR_NUMERIC on NaN logits, naming the layer */
     void (*backward)(ful__router *r, const ful__router_run *run);
-    void (*after_step)(ful__router *r, float *const *w, const int64_t *chosen); /* optional: card D5 */
-    void (*destroy)(ful__router *r);
+    void (*after_step)(ful__router *r, float *const *w, const int64_t *chosen); /* optional: card D5; chosen over the whole step */
+    void (*noise)(const ful__router *r, const ful__router_run *run, ful__balance_run *out); /* optional: the load loss's view of its noise */
+    void (*destroy)(ful__router *r); /* optional: what ful__free(r) does not free */
 };
 
 /* By name; FUL_ERR_CONFIG lists the known names. create checks the fields that concern it. */
 ful_status ful__router_create(const char *name, const ful_moe_attr *attr, int d, ful__router **out) FUL_CHECK_RESULT;
 void ful__router_destroy(ful__router **r);
 
+/*
+ * For implementers. alloc: `bytes` zeroed, base part filled, fields that concern every router checked (experts, k, temperature); e, k and
+ * d from the attributes, kind pairs, capacity and balance true: change what differs. refuse: the one form of a router's refusal,
+ * "cannot build router '<name>' (<type>) with <values>: <rule>". add_param: "<name>.<suffix>".
+ */
+ful_status ful__router_alloc(const ful__router_type *type, const char *name, const ful_moe_attr *attr, int d, size_t bytes, void *out_ptr) FUL_CHECK_RESULT;
+ful_status ful__router_refuse(const ful__router_type *type, const char *name, const char *fmt, ...) FUL_PRINTF(3, 4);
+void ful__router_add_param(ful__router *r, const char *suffix, int rank, int64_t rows, int64_t columns, ful_init init, float gain, bool trainable);
+
 /* Top-k of each row, k passes of arg-max with strict >, lowest index wins (METHODS 0.5). score_out may be NULL. false if a row holds a NaN. */
 bool ful__top_k(const float *score, int64_t t, int e, int k, int32_t *index_out, float *score_out);
 
 /*
  * Capacity (METHODS 0.5): kept[t][k] = 1 where the pair got a slot; counts[e] = min(chosen_e, cap); chosen[e] before the drop.
- * rank-major; tokens in order, or by descending `priority` (stable) when not NULL. order: scratch of t. Returns dropped pairs.
+ * rank-major; tokens in order, or by descending `priority` [t] (stable) when not NULL. order: scratch of 2t, only then. Returns dropped pairs. cap >= t drops
+ * nothing. BPR's priority: ful__route_priority, the largest prob of each token.
  */
 int64_t ful__capacity_fill(const int32_t *expert, int64_t t, int k, int e, int64_t cap, const float *priority, uint32_t *order,
                            uint8_t *kept, int64_t *chosen, int64_t *counts);
+void ful__route_priority(const float *prob, int64_t t, int e, float *priority_out);
 
 /* Balance losses of one batch: values into stats (coefficient applied), gradients ADDED to dprob / dlogits (d loss / d prob directly, not through softmax). */
-typedef struct ful__balance_run {
+struct ful__balance_run {
     const ful_moe_attr *attr;
     int64_t t;
     int e, k;
     const float *logits, *prob;
     const int32_t *expert;
     const int64_t *chosen;         /* [e], this batch, pre-drop */
-    double *global_share;          /* [e] running counts of the step for card D3, NULL when off */
+    double *global_share;          /* [e] running counts of the step for card D3, NULL when off; `chosen` is added first: once a micro-batch */
     const float *noise_sd;         /* [t][e] of noisy top-k for the load loss, NULL when no noise */
-    const float *clean_logits;
+    const float *clean_logits;     /* [t][e] logits before the noise */
+    float *dclean, *dnoise_sd;     /* [t][e] ADDED to by the load loss; NULL: values only */
     float *dprob, *dlogits;        /* zeroed by the caller; NULL at eval: values only */
     double switch_loss, importance_loss, load_loss, z_loss, entropy_loss; /* out: coefficient * loss */
-} ful__balance_run;
+};
 void ful__balance(ful__balance_run *run);
+/* The usual call, between forward and backward: fills a balance run from a route, its gradients into run->dprob_extra and dlogits_extra
+ * (zeroed here; both NULL: values only). Does nothing but zero where r->balance is false. */
+void ful__balance_route(ful__balance_run *out, const ful__router *r, const ful__router_run *run, const int64_t *chosen, double *global_share);
 
 /* Statistics of one batch added to stats (statistics.c). */
 ful_status ful__moe_stats_init(ful_moe_stats *stats, const char *layer, int experts, int k, int classes) FUL_CHECK_RESULT;
 void ful__moe_stats_deinit(ful_moe_stats *stats);
 void ful__moe_stats_reset(ful_moe_stats *stats);
 void ful__moe_stats_add_route(ful_moe_stats *stats, const ful__router *r, const ful__router_run *run, const uint8_t *kept,
-                              const int64_t *chosen, const int64_t *counts, const int32_t *label_of_token);
+                              const int64_t *chosen, const int64_t *counts, const int32_t *label_of_token); /* kept NULL: nothing dropped; slots: expert, kept, chosen, counts unused */
+void ful__moe_stats_add_losses(ful_moe_stats *stats, const ful__balance_run *balance);
+void ful__moe_stats_add_gate_grad(ful_moe_stats *stats, const ful__router *r, const ful__router_run *run); /* from run->dgate */
+
+/* Router change rate (card H3): mean over tokens of 1 - |S and S'|/k for two routes [t][k] of the same tokens; any_out (or NULL): share of tokens with S != S'. */
+double ful__router_change_rate(const int32_t *before, const int32_t *after, int64_t t, int k, double *any_out);
 
 /* Temperature at `progress` (card P1): const tau0; linear tau0 -> tau_min; sigmoid: tau_min + (tau0-tau_min)*logistic(10*(0.5-progress)), rescaled to end points. */
 float ful__router_temperature(const ful_moe_attr *attr, double progress);

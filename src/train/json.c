@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing JSON. */
+#include "train/json.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "core/utf8.h"
+
+static void add_text(ful__str *s, const char *text)
+{
+    ful__str_add(s, "\"");
+    for (uint32_t point; *text;) {
+        const int bytes = ful__utf8_decode(text, &point);
+        if (bytes == 0)
+            ful__str_add(s, "?");
+        else if (point == '"' || point == '\\')
+            ful__str_addf(s, "\\%c", (int)point);
+        else if (point < 0x20 || point == 0x7F)
+            ful__str_addf(s, "\\u%04x", (unsigned)point);
+        else
+            ful__str_add_bytes(s, text, (size_t)bytes);
+        text += bytes > 0 ? bytes : 1;
+    }
+    ful__str_add(s, "\"");
+}
+
+/* What stands before each value. */
+static void begin(ful__json *j, const char *key)
+{
+    if (j->comma) ful__str_add(&j->text, ", ");
+    j->comma = true;
+    if (!key) return;
+    add_text(&j->text, key);
+    ful__str_add(&j->text, ": ");
+}
+
+void ful__json_open(ful__json *j, const char *key, char bracket)
+{
+    begin(j, key);
+    ful__str_add_bytes(&j->text, &bracket, 1);
+    j->comma = false;
+}
+
+void ful__json_close(ful__json *j, char bracket)
+{
+    ful__str_add_bytes(&j->text, &bracket, 1);
+    j->comma = true;
+}
+
+void ful__json_real(ful__json *j, const char *key, double value)
+{
+    char text[FUL__NUMBER_BYTES];
+    begin(j, key);
+    ful__str_add(&j->text, isfinite(value) ? ful__double_text(value, text) : "null");
+}
+
+void ful__json_int(ful__json *j, const char *key, int64_t value)
+{
+    begin(j, key);
+    ful__str_addf(&j->text, "%" PRId64, value);
+}
+
+void ful__json_bool(ful__json *j, const char *key, bool value)
+{
+    begin(j, key);
+    ful__str_add(&j->text, value ? "true" : "false");
+}
+
+void ful__json_text(ful__json *j, const char *key, const char *value)
+{
+    begin(j, key);
+    if (value)
+        add_text(&j->text, value);
+    else
+        ful__str_add(&j->text, "null");
+}
+
+void ful__json_raw(ful__json *j, const char *key, const char *json)
+{
+    begin(j, key);
+    ful__str_add(&j->text, json ? json : "null");
+}
+
+void ful__json_hex(ful__json *j, const char *key, uint64_t value)
+{
+    begin(j, key);
+    ful__str_addf(&j->text, "\"%016" PRIx64 "\"", value);
+}
+
+void ful__json_ints(ful__json *j, const char *key, const int64_t *values, int n)
+{
+    ful__json_open(j, key, '[');
+    for (int i = 0; i < n; i++) ful__json_int(j, NULL, values[i]);
+    ful__json_close(j, ']');
+}
+
+void ful__json_reals(ful__json *j, const char *key, const double *values, int n)
+{
+    ful__json_open(j, key, '[');
+    for (int i = 0; i < n; i++) ful__json_real(j, NULL, values[i]);
+    ful__json_close(j, ']');
+}
+
+ful_status ful__json_take(ful__json *j, char **text_out)
+{
+    const ful_status status = ful__str_status(&j->text);
+    *text_out = status == FUL_OK ? ful__str_take(&j->text) : NULL;
+    ful__json_deinit(j);
+    return status != FUL_OK || *text_out ? status : FUL_ERR_MEMORY;
+}
+
+void ful__json_deinit(ful__json *j)
+{
+    ful__str_deinit(&j->text);
+    *j = (ful__json){0};
+}

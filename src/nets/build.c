@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Layers and sites, appended to the net under construction. */
+#include "nets/build.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/error.h"
+
+enum { NAME_BYTES = 2 * FUL__OP_NAME_MAX };
+
+#define FORMAT_NAME(name, pattern)                       \
+    do {                                                 \
+        va_list args_;                                   \
+        va_start(args_, pattern);                        \
+        vsnprintf((name), NAME_BYTES, (pattern), args_); \
+        va_end(args_);                                   \
+    } while (0)
+
+static bool failed(const ful__builder *b)
+{
+    return b->status != FUL_OK;
+}
+
+/* Layers ---------------------------------------------------------------------------------------------------------------- */
+
+void ful__add_conv(ful__builder *b, int out_channels, int kernel, int stride, int groups, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    ful_conv2d_attr attr;
+    ful_conv2d_defaults(&attr);
+    attr.out_channels = out_channels;
+    attr.kernel_h = attr.kernel_w = kernel;
+    attr.stride_h = attr.stride_w = stride;
+    attr.pad_h = attr.pad_w = kernel / 2;
+    attr.groups = groups;
+    b->status = ful_graph_conv2d(b->g, full, b->end, &attr, &b->end);
+}
+
+void ful__add_norm(ful__builder *b, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    ful_batchnorm_attr attr;
+    ful_batchnorm_defaults(&attr);
+    b->status = ful_graph_batchnorm(b->g, full, b->end, &attr, &b->end);
+}
+
+void ful__add_relu(ful__builder *b, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    b->status = ful_graph_act(b->g, full, b->end, FUL_ACT_RELU, &b->end);
+}
+
+void ful__add_linear(ful__builder *b, int out_features, ful_init init, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    ful_linear_attr attr;
+    ful_linear_defaults(&attr);
+    attr.out_features = out_features;
+    attr.init = init;
+    b->status = ful_graph_linear(b->g, full, b->end, &attr, &b->end);
+}
+
+/* Block l of L survives with probability 1 - drop_path*l/L (Huang et al. 2016). */
+void ful__add_residual(ful__builder *b, ful_node x, const char *prefix)
+{
+    char name[NAME_BYTES];
+    const ful_dropout_attr drop = {.p = (float)(b->config->drop_path * ++b->blocks_done / b->blocks), .whole_image = true};
+    if (failed(b)) return;
+    if (drop.p > 0) {
+        snprintf(name, sizeof name, "%s.drop", prefix);
+        b->status = ful_graph_dropout(b->g, name, b->end, &drop, &b->end);
+        if (failed(b)) return;
+    }
+    snprintf(name, sizeof name, "%s.add", prefix);
+    b->status = ful_graph_add(b->g, name, b->end, x, &b->end);
+}
+
+int ful__end_channels(const ful__builder *b)
+{
+    return b->g->nodes[b->end].shape.c;
+}
+
+/* Stem ------------------------------------------------------------------------------------------------------------------ */
+
+void ful__add_stem(ful__builder *b)
+{
+    enum { SMALL_IMAGE = 64 };
+    const char *stem = b->config->stem;
+    const bool large = strcmp(stem, "large") == 0 || (strcmp(stem, "auto") == 0 && b->config->height > SMALL_IMAGE);
+    ful__add_conv(b, b->width, large ? 7 : 3, large ? 2 : 1, 1, "stem.conv");
+    ful__add_norm(b, "stem.bn");
+    ful__add_relu(b, "stem.relu");
+    if (failed(b) || !large) return;
+    const ful_pool_attr pool = {.kind = FUL_POOL_MAX, .kernel = 3, .stride = 2, .pad = 1};
+    b->status = ful_graph_pool(b->g, "stem.pool", b->end, &pool, &b->end);
+}
+
+/* Sites ----------------------------------------------------------------------------------------------------------------- */
+
+/* "stage3.moe" or its dense twin "stage3.ffn"; a second site at one place is "stage3.site2.moe". */
+static ful_status add_site(ful__builder *b, const ful_moe_site *site, int number)
+{
+    char name[NAME_BYTES], which[32] = "";
+    if (number > 1) snprintf(which, sizeof which, ".site%d", number);
+    snprintf(name, sizeof name, "%s%s.%s", site->at, which, site->dense ? "ffn" : "moe");
+    if (site->dense) return ful_graph_expert_block(b->g, name, b->end, &site->moe, site->dense, &b->end);
+    return ful_graph_moe(b->g, name, b->end, &site->moe, &b->end);
+}
+
+void ful__add_sites(ful__builder *b, const char *at)
+{
+    for (int i = 0, number = 0; i < b->config->n_moe && !failed(b); i++) {
+        const ful_moe_site *site = &b->config->moe[i];
+        if (strcmp(site->at, at) != 0) continue;
+        b->status = add_site(b, site, ++number);
+        if (failed(b)) b->status = ful__fail_context(b->status, "moe item %d", i + 1);
+    }
+}
+
+void ful__add_stage_sites(ful__builder *b, int stage)
+{
+    char at[32];
+    snprintf(at, sizeof at, "stage%d", stage);
+    ful__add_sites(b, at);
+}
+
+int ful__stage_blocks(ful__builder *b, int stage, int blocks, bool first_changes_shape)
+{
+    char at[32];
+    int replacing = 0;
+    snprintf(at, sizeof at, "stage%d", stage);
+    for (int i = 0; i < b->config->n_moe; i++)
+        replacing += b->config->moe[i].place == FUL_PLACE_REPLACE && strcmp(b->config->moe[i].at, at) == 0;
+    if (replacing == 0 || failed(b)) return blocks;
+    if (replacing > 1)
+        b->status = ful__fail(FUL_ERR_CONFIG, "cannot place %d mixtures with at=%s, place=replace: a stage has one last block",
+                              replacing, at);
+    else if (blocks == 1 && first_changes_shape)
+        b->status = ful__fail(
+            FUL_ERR_CONFIG,
+            "cannot place a mixture with at=%s, place=replace in %s: the stage's only block changes the shape, "
+            "which a mixture cannot; use place=append",
+            at, b->arch->name);
+    return blocks - 1;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the architectures are written with: calls that append a layer to the end of the net under construction, named after a
+ * printf pattern. A failure sticks: later calls do nothing, and the one who asked for the net reads b->status once.
+ */
+#ifndef FUL_NETS_BUILD_H
+#define FUL_NETS_BUILD_H
+
+#include "graph/graph.h"
+#include <fulcrum/net.h>
+
+enum { FUL__STAGES_MAX = 64 };
+
+typedef struct ful__arch ful__arch;
+
+typedef struct ful__builder {
+    ful_graph *g;
+    const ful_net_config *config;
+    const ful__arch *arch;
+    int width; /* channels of the first stage */
+    int stages;
+    int blocks_done, blocks; /* residual blocks so far and in all: stochastic depth */
+    ful_node end;            /* the layer last appended */
+    ful_status status;
+} ful__builder;
+
+struct ful__arch {
+    const char *name, *about;
+    void (*build)(ful__builder *b); /* everything from the input to the stages' end */
+    int width;                      /* of the first stage, where the config says 0 */
+    int stages, blocks[4];          /* of each stage; mlp: stages = hidden layers where the config says 0 */
+};
+
+void ful__build_resnet(ful__builder *b);
+void ful__build_dwnet(ful__builder *b);
+void ful__build_mlp(ful__builder *b);
+
+/* Each layer reads b->end and becomes it. kernel k: padded by k/2, no bias, He normal. */
+void ful__add_conv(ful__builder *b, int out_channels, int kernel, int stride, int groups, const char *name, ...)
+    FUL_PRINTF(6, 7);
+void ful__add_norm(ful__builder *b, const char *name, ...) FUL_PRINTF(2, 3);
+void ful__add_relu(ful__builder *b, const char *name, ...) FUL_PRINTF(2, 3);
+void ful__add_linear(ful__builder *b, int out_features, ful_init init, const char *name, ...) FUL_PRINTF(4, 5);
+/* end = end + x, with stochastic depth on end where the config asks for it: counts as one residual block. prefix: of the block.
+ */
+void ful__add_residual(ful__builder *b, ful_node x, const char *prefix);
+int ful__end_channels(const ful__builder *b);
+
+/* conv (3x3, or 7x7/2 on large images), batch-norm, relu (, max-pool). */
+void ful__add_stem(ful__builder *b);
+/* Blocks of a stage that the arch itself builds: one less where a site replaces the last. shape_changes: only the first
+ * block's. */
+int ful__stage_blocks(ful__builder *b, int stage, int blocks, bool first_changes_shape);
+/* The sites placed at "head"; after the blocks of a stage those placed there. */
+void ful__add_sites(ful__builder *b, const char *at);
+void ful__add_stage_sites(ful__builder *b, int stage);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of architectures, the check of a config, and the way from a config to a graph. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/str.h"
+#include "nets/build.h"
+
+enum { SIDE_MAX = 1024, CHANNELS_MAX = 4096, WIDTH_MAX = 1 << 14, CLASSES_MAX = 1 << 20 };
+
+/* X(name, about, build, width, stages, blocks of the stages) */
+#define ARCHS(X)                                                                                                               \
+    X("resnet8", "residual net for small images, 3 stages of 1 block", ful__build_resnet, 16, 3, 1, 1, 1, 0)                   \
+    X("resnet14", "residual net for small images, 3 stages of 2 blocks", ful__build_resnet, 16, 3, 2, 2, 2, 0)                 \
+    X("resnet20", "residual net for small images, 3 stages of 3 blocks", ful__build_resnet, 16, 3, 3, 3, 3, 0)                 \
+    X("resnet32", "residual net for small images, 3 stages of 5 blocks", ful__build_resnet, 16, 3, 5, 5, 5, 0)                 \
+    X("resnet56", "residual net for small images, 3 stages of 9 blocks", ful__build_resnet, 16, 3, 9, 9, 9, 0)                 \
+    X("resnet18", "residual net, 4 stages of 2 blocks, 64..512 channels", ful__build_resnet, 64, 4, 2, 2, 2, 2)                \
+    X("resnet34", "residual net, 4 stages of 3, 4, 6, 3 blocks, 64..512 channels", ful__build_resnet, 64, 4, 3, 4, 6, 3)       \
+    X("dwnet_s", "depthwise-separable net, 4 stages of 1, 1, 2, 1 blocks, 16..128 channels", ful__build_dwnet, 16, 4, 1, 1, 2, \
+      1)                                                                                                                       \
+    X("dwnet_m", "depthwise-separable net, 4 stages of 1, 2, 3, 2 blocks, 32..256 channels", ful__build_dwnet, 32, 4, 1, 2, 3, \
+      2)                                                                                                                       \
+    X("dwnet_l", "depthwise-separable net, 4 stages of 2, 3, 6, 3 blocks, 48..384 channels", ful__build_dwnet, 48, 4, 2, 3, 6, \
+      3)                                                                                                                       \
+    X("dwnet", "the same as dwnet_m", ful__build_dwnet, 32, 4, 1, 2, 3, 2)                                                     \
+    X("mlp", "hidden layers of 256 on the flattened image (depth 2)", ful__build_mlp, 256, 2, 0, 0, 0, 0)                      \
+    X("linear", "softmax regression on the flattened image", ful__build_mlp, 1, 0, 0, 0, 0, 0)
+
+#define ARCH_ROW(name, about, build, width, stages, b1, b2, b3, b4) {name, about, build, width, stages, {b1, b2, b3, b4}},
+static const ful__arch archs[] = {ARCHS(ARCH_ROW)};
+#define ARCH_ABOUT(name, about, ...) {name, about},
+static const ful_arch_about abouts[] = {ARCHS(ARCH_ABOUT){NULL, NULL}};
+enum { ARCH_COUNT = sizeof archs / sizeof *archs };
+
+const ful_arch_about *ful_arch_names(void)
+{
+    return abouts;
+}
+
+void ful_net_config_defaults(ful_net_config *config)
+{
+    *config = (ful_net_config){.arch = "resnet20", .stem = "auto"};
+    for (int i = 0; i < FUL_MOE_SITES_MAX; i++) {
+        snprintf(config->moe[i].at, sizeof config->moe[i].at, "head");
+        ful_moe_defaults(&config->moe[i].moe, FUL_EXPERT_MLP);
+    }
+}
+
+static ful_status find_arch(const char *name, const ful__arch **out)
+{
+    for (int i = 0; i < ARCH_COUNT; i++)
+        if (strcmp(archs[i].name, name) == 0) {
+            *out = &archs[i];
+            return FUL_OK;
+        }
+    ful__str known = {0};
+    for (int i = 0; i < ARCH_COUNT; i++) ful__str_addf(&known, "%s%s", i ? ", " : "", archs[i].name);
+    ful_status status = ful__str_status(&known);
+    if (status == FUL_OK)
+        status = ful__fail(FUL_ERR_CONFIG, "cannot build a net with arch=%s: it must be one of %s", name, known.data);
+    ful__str_deinit(&known);
+    return status;
+}
+
+static ful_status check_int(const char *key, int64_t value, int64_t low, int64_t high)
+{
+    FUL_FAIL_IF(value < low || value > high, FUL_ERR_CONFIG, "cannot build a net with %s=%lld: it must be in %lld..%lld", key,
+                (long long)value, (long long)low, (long long)high);
+    return FUL_OK;
+}
+
+static ful_status check_probability(const char *key, double value)
+{
+    FUL_FAIL_IF(!(value >= 0 && value < 1), FUL_ERR_CONFIG, "cannot build a net with %s=%g: it must be at least 0 and below 1",
+                key, value);
+    return FUL_OK;
+}
+
+static ful_status check_site(const ful__builder *b, int i)
+{
+    const ful_moe_site *site = &b->config->moe[i];
+    const char *name = b->arch->name;
+    FUL_FAIL_IF(!memchr(site->at, '\0', sizeof site->at), FUL_ERR_CONFIG,
+                "cannot place moe item %d at=%.8s...: a place is head or stage1..", i + 1, site->at);
+    bool known = strcmp(site->at, "head") == 0;
+    for (int s = 1; s <= b->stages && !known; s++) {
+        char at[32];
+        snprintf(at, sizeof at, "stage%d", s);
+        known = strcmp(site->at, at) == 0;
+    }
+    FUL_FAIL_IF(!known && b->stages == 0, FUL_ERR_CONFIG, "cannot place moe item %d at=%.31s: in %s it must be head", i + 1,
+                site->at, name);
+    FUL_FAIL_IF(!known, FUL_ERR_CONFIG, "cannot place moe item %d at=%.31s: in %s it must be head or one of stage1..stage%d",
+                i + 1, site->at, name, b->stages);
+    FUL_FAIL_IF(site->place != FUL_PLACE_APPEND && strcmp(site->at, "head") == 0, FUL_ERR_CONFIG,
+                "cannot place moe item %d at=head, place=replace: there is no block to replace, so it must be append", i + 1);
+    FUL_FAIL_IF(site->dense < 0, FUL_ERR_CONFIG, "cannot place moe item %d with dense=%d: it is a width, or 0 for a mixture",
+                i + 1, site->dense);
+    return FUL_OK;
+}
+
+static ful_status check_config(ful__builder *b)
+{
+    const ful_net_config *c = b->config;
+    const bool mlp = b->arch->build == ful__build_mlp && b->arch->stages > 0;
+    FUL_TRY(check_int("width", c->width, 0, WIDTH_MAX));
+    FUL_FAIL_IF(c->depth != 0 && !mlp, FUL_ERR_CONFIG, "cannot build %s with depth=%d: only mlp has a depth of its own",
+                b->arch->name, c->depth);
+    FUL_TRY(check_int("depth", c->depth, 0, FUL__STAGES_MAX));
+    FUL_TRY(check_int("height", c->height, 1, SIDE_MAX));
+    FUL_TRY(check_int("in_channels", c->in_channels, 1, CHANNELS_MAX));
+    FUL_TRY(check_int("classes", c->classes, 2, CLASSES_MAX));
+    FUL_TRY(check_probability("dropout", c->dropout));
+    FUL_TRY(check_probability("drop_path", c->drop_path));
+    FUL_FAIL_IF(strcmp(c->stem, "auto") != 0 && strcmp(c->stem, "small") != 0 && strcmp(c->stem, "large") != 0, FUL_ERR_CONFIG,
+                "cannot build a net with stem=%.15s: it must be auto, small or large", c->stem);
+    FUL_TRY(check_int("the number of moe items", c->n_moe, 0, FUL_MOE_SITES_MAX));
+    b->width = c->width ? c->width : b->arch->width;
+    b->stages = c->depth ? c->depth : b->arch->stages;
+    for (int i = 0; i < c->n_moe; i++) FUL_TRY(check_site(b, i));
+    return FUL_OK;
+}
+
+/* Pooling to a vector, sites at the head, dropout, classifier. */
+static void add_head(ful__builder *b)
+{
+    const ful_net_config *c = b->config;
+    if (b->status != FUL_OK) return;
+    const ful_shape s = b->g->nodes[b->end].shape;
+    if (b->arch->build != ful__build_mlp && (s.h > 1 || s.w > 1))
+        b->status = ful_graph_global_avg_pool(b->g, "pool", b->end, &b->end);
+    ful__add_sites(b, "head");
+    if (b->status == FUL_OK && c->dropout > 0)
+        b->status = ful_graph_dropout(b->g, "dropout", b->end, &(ful_dropout_attr){.p = (float)c->dropout}, &b->end);
+    ful__add_linear(b, c->classes, FUL_INIT_LECUN_NORMAL, "fc");
+}
+
+ful_status ful_net_build_graph(const ful_net_config *config, ful_graph **out)
+{
+    FUL_FAIL_IF(!config || !out, FUL_ERR_ARG, "cannot build a net with config or out NULL: both are needed");
+    ful__builder b = {.config = config};
+    *out = NULL;
+    FUL_FAIL_IF(!memchr(config->arch, '\0', sizeof config->arch) || !memchr(config->stem, '\0', sizeof config->stem),
+                FUL_ERR_CONFIG, "cannot build a net with arch=%.8s..., stem=%.8s...: names must end in their fields",
+                config->arch, config->stem);
+    FUL_TRY(find_arch(config->arch, &b.arch));
+    FUL_TRY(check_config(&b));
+    FUL_TRY(ful_graph_create(&b.g));
+    b.status = ful_graph_input(b.g, (ful_shape){config->height, config->height, config->in_channels}, &b.end);
+    if (b.status == FUL_OK) b.arch->build(&b);
+    add_head(&b);
+    if (b.status == FUL_OK) b.status = ful_graph_set_output(b.g, b.end);
+    if (b.status != FUL_OK) ful_graph_destroy(&b.g);
+    *out = b.g;
+    return b.status;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a net. */
+#ifndef FUL_NETS_NET_H
+#define FUL_NETS_NET_H
+
+#include "core/mem.h"
+#include "graph/exec.h"
+#include <fulcrum/net.h>
+
+enum { FUL__SPLIT_TRAIN = 0, FUL__SPLIT_EVAL = 1, FUL__SPLITS = 2 };
+
+/* One way to run the net: for training, or for inference. */
+typedef struct ful__pass {
+    ful__exec *exec;
+    ful__pages packed;
+    bool stale;    /* parameters changed since packed was written */
+    ful__op **moe; /* [n_moe] the mixtures, borrowed from exec */
+    ful__counters counters;
+} ful__pass;
+
+struct ful_net {
+    ful_graph *graph; /* owned */
+    ful_net_options options;
+    ful_shape x;
+    int classes, n_tensors, n_moe;
+    ful__pass pass[FUL__SPLITS]; /* over the same parameters; training is there only if asked for */
+    ful_tensor *tensors;
+    float **w, **dw;        /* as the executors want them */
+    ful__pages value, grad; /* all parameters; all gradients */
+    ful__pages work;        /* of whichever pass runs */
+    ful__pages logits;      /* [batch_max][classes] and their gradient */
+};
+
+ful_status ful__net_find_moe(ful_net *net) FUL_CHECK_RESULT;
+
+#endif

@@ -14,10 +14,10 @@
 #ifndef FUL_OPS_OP_H
 #define FUL_OPS_OP_H
 
+#include <fulcrum/ops.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <fulcrum/ops.h>
 
 enum { FUL__X_MAX = 2, FUL__OP_NAME_MAX = 128 };
 
@@ -29,43 +29,47 @@ enum { FUL__X_MAX = 2, FUL__OP_NAME_MAX = 128 };
 typedef enum ful__layout { FUL__NHWC = 0, FUL__BLOCKED = 1 } ful__layout;
 int ful__block(void);
 typedef struct ful__strides {
-    int64_t pixel, block;  /* NHWC: c, B; BLOCKED: B, h*w*B */
+    int64_t pixel, block; /* NHWC: c, B; BLOCKED: B, h*w*B */
 } ful__strides;
 ful__strides ful__strides_of(ful_shape s, ful__layout layout);
-static inline int64_t ful__count(ful_shape s) { return (int64_t)s.h * s.w * s.c; }
+static inline int64_t ful__count(ful_shape s)
+{
+    return (int64_t)s.h * s.w * s.c;
+}
 
 typedef struct ful__param {
-    char name[FUL__OP_NAME_MAX]; /* full name: "<op name>.weight" */
-    char init_name[FUL__OP_NAME_MAX]; /* keys the initial values instead of name where not "": experts that start as copies of the dense block */
+    char name[FUL__OP_NAME_MAX];      /* full name: "<op name>.weight" */
+    char init_name[FUL__OP_NAME_MAX]; /* keys the initial values instead of name where not "": experts that start as copies of
+                                         the dense block */
     int rank;
     int64_t shape[4];
-    int64_t count;               /* product of shape */
+    int64_t count; /* product of shape */
     ful_init init;
-    float gain;
+    float gain; /* as ful_init says; ONES: the value itself */
     int64_t fan_in;
-    bool trainable;              /* false: a buffer such as running_mean, or a frozen weight; has no gradient */
-    bool decay;                  /* weight decay applies: matrices and kernels yes, norms and biases no */
+    bool trainable; /* false: a buffer such as running_mean, or a frozen weight; has no gradient */
+    bool decay;     /* weight decay applies: matrices and kernels yes, norms and biases no */
 } ful__param;
 
 /* Exact integers for one image, forward. macs includes routed and router. */
 typedef struct ful__cost {
-    int64_t macs;                /* all multiply-accumulates of conv, linear, router, experts as executed nominally (k experts) */
-    int64_t macs_routed;         /* thereof inside routed experts */
+    int64_t macs;        /* all multiply-accumulates of conv, linear, router, experts as executed nominally (k experts) */
+    int64_t macs_routed; /* thereof inside routed experts */
     int64_t macs_router;
-    int64_t bytes;               /* activations and weights read and written once, float32, weights counted once a batch of 1 */
+    int64_t bytes; /* activations and weights read and written once, float32, weights counted once a batch of 1 */
 } ful__cost;
 
 /* What a planned op needs from whoever runs it; per image bytes scale with the n of the run, 64-byte multiples not required. */
 typedef struct ful__need {
-    size_t saved_per_image, saved_fixed;      /* written by forward (training), read by backward */
-    size_t scratch_per_image, scratch_fixed;  /* contents undefined at entry of forward and of backward */
-    size_t packed;                            /* packed copies of one weight set, kept between runs */
-    unsigned backward_x;                      /* bit i: backward reads x[i] */
-    bool backward_y;                          /* backward reads y */
-    bool inplace;                             /* y may be the same buffer as x[0] */
-    bool inplace_dx;                          /* dx[0] may be the same buffer as dy */
-    bool inplace_1;                           /* y may be the same buffer as x[1] (a residual that a convolution adds into) */
-    bool inplace_dx_1;                        /* dx[1] may be the same buffer as dy (the masked gradient of a residual) */
+    size_t saved_per_image, saved_fixed;     /* written by forward (training), read by backward */
+    size_t scratch_per_image, scratch_fixed; /* contents undefined at entry of forward and of backward */
+    size_t packed;                           /* packed copies of one weight set, kept between runs */
+    unsigned backward_x;                     /* bit i: backward reads x[i] */
+    bool backward_y;                         /* backward reads y */
+    bool inplace;                            /* y may be the same buffer as x[0] */
+    bool inplace_dx;                         /* dx[0] may be the same buffer as dy */
+    bool inplace_1;                          /* y may be the same buffer as x[1] (a residual that a convolution adds into) */
+    bool inplace_dx_1;                       /* dx[1] may be the same buffer as dy (the masked gradient of a residual) */
 } ful__need;
 
 /* Counters of what the kernels really did, added to by forward (and backward: not counted). */
@@ -83,31 +87,31 @@ typedef struct ful__op {
     ful_shape x[FUL__X_MAX], y;
     ful__layout x_layout[FUL__X_MAX], y_layout; /* set by layouts */
     int n_params;
-    ful__param *params;                         /* owned by the op */
+    ful__param *params; /* owned by the op */
     ful__cost cost;
-    ful__need need;                             /* set by plan */
+    ful__need need; /* set by plan */
 } ful__op;
 
 typedef struct ful__run {
-    int n;                        /* images now, 0..n_max; 0 does nothing */
+    int n; /* images now, 0..n_max; 0 does nothing */
     bool train;
-    bool repack;                  /* weights changed since `packed` was written: refresh what this pass uses */
-    uint64_t seed, step;          /* keys of dropout and router noise */
-    double progress;              /* 0..1 through the training: schedules */
-    const uint32_t *row;          /* batch position of each image (for draws); NULL: 0..n-1 */
-    const int32_t *label;         /* class of each image, NULL when unknown: statistics only, never an input */
+    bool repack;          /* weights changed since `packed` was written: refresh what this pass uses */
+    uint64_t seed, step;  /* keys of dropout and router noise */
+    double progress;      /* 0..1 through the training: schedules */
+    const uint32_t *row;  /* batch position of each image (for draws); NULL: 0..n-1 */
+    const int32_t *label; /* class of each image, NULL when unknown: statistics only, never an input */
     const float *x[FUL__X_MAX];
-    float *y;                     /* output of forward, input of backward where need.backward_y */
-    const float *dy;              /* backward */
-    float *dx[FUL__X_MAX];        /* backward: overwritten; NULL where nobody needs it */
-    float *const *w;              /* one pointer a parameter, plain layout as the attributes' comments give it */
-    float *const *dw;             /* backward ADDS; NULL entries for parameters that are not trainable */
+    float *y;                       /* output of forward, input of backward where need.backward_y */
+    const float *dy;                /* backward */
+    float *dx[FUL__X_MAX];          /* backward: overwritten; NULL where nobody needs it */
+    float *const *w;                /* one pointer a parameter, plain layout as the attributes' comments give it */
+    float *const *dw;               /* backward ADDS; NULL entries for parameters that are not trainable */
     void *saved, *scratch, *packed; /* 64-byte aligned, sized by need and n */
-    ful__counters *counters;      /* may be NULL */
+    ful__counters *counters;        /* may be NULL */
 } ful__run;
 
 struct ful__op_type {
-    const char *name;             /* "conv2d" */
+    const char *name; /* "conv2d" */
     ful_status (*create)(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out);
     /* in: op->x_layout = what the neighbours offer. out: op->x_layout = what is demanded, op->y_layout = what comes out. */
     void (*layouts)(ful__op *op);
@@ -118,21 +122,23 @@ struct ful__op_type {
     void (*destroy)(ful__op *op);                         /* frees op->params too (call ful__op_deinit) */
 };
 
-/* Attributes: conv2d ful_conv2d_attr, linear …; act: ful_act; add, global_avg_pool, flatten, reorder: NULL (reorder: ful__layout wanted). */
+/* Attributes: conv2d ful_conv2d_attr, linear …; act: ful_act; add, global_avg_pool, flatten, reorder: NULL (reorder:
+ * ful__layout wanted). */
 extern const ful__op_type ful__op_conv2d, ful__op_linear, ful__op_batchnorm, ful__op_layernorm, ful__op_act, ful__op_add,
     ful__op_global_avg_pool, ful__op_pool, ful__op_flatten, ful__op_dropout, ful__op_scale, ful__op_reorder;
 
 /*
- * Inference form of conv -> batch-norm (-> + residual) (-> relu): same weights as conv2d, but weight and bias given are already folded, and
- * y = act(conv(x0) + bias + x1). Attributes: this struct. Forward only.
+ * Inference form of conv -> batch-norm (-> + residual) (-> relu): same weights as conv2d, but weight and bias given are already
+ * folded, and y = act(conv(x0) + bias + x1). Attributes: this struct. Forward only.
  */
 typedef struct ful__conv_fused_attr {
-    ful_conv2d_attr conv;     /* bias = true */
-    ful_act act;              /* none or relu */
+    ful_conv2d_attr conv; /* bias = true */
+    ful_act act;          /* none or relu */
     bool residual;
 } ful__conv_fused_attr;
 extern const ful__op_type ful__op_conv_fused;
-/* w_out = w * gamma/sqrt(var+eps) per output channel, b_out = beta - mean*gamma/sqrt(var+eps) (+ bias scaled likewise when not NULL). */
+/* w_out = w * gamma/sqrt(var+eps) per output channel, b_out = beta - mean*gamma/sqrt(var+eps) (+ bias scaled likewise when not
+ * NULL). */
 void ful__fold_batchnorm(const ful_conv2d_attr *attr, int in_channels, const float *w, const float *bias, const float *gamma,
                          const float *beta, const float *mean, const float *var, float eps, float *w_out, float *b_out);
 
@@ -145,9 +151,10 @@ void ful__op_layouts_plain(ful__op *op); /* demands NHWC everywhere */
 void ful__op_layouts_same(ful__op *op);  /* any layout, all the same as x[0]'s (blocked where possible when inputs differ) */
 
 /*
- * Softmax cross-entropy over n rows of `classes` logits: loss per row to row_loss (NULL to skip), returns the mean as a double sum in row order / n.
- * Target: one-hot of label mixed with uniform by `smoothing` (Szegedy et al. 2016), or soft[n][classes] when not NULL.
- * dlogits (NULL to skip) = (softmax - target) * scale, with scale usually 1/n. correct_out: rows whose arg-max is the label (lowest index on ties).
+ * Softmax cross-entropy over n rows of `classes` logits: loss per row to row_loss (NULL to skip), returns the mean as a double
+ * sum in row order / n. Target: one-hot of label mixed with uniform by `smoothing` (Szegedy et al. 2016), or soft[n][classes]
+ * when not NULL. dlogits (NULL to skip) = (softmax - target) * scale, with scale usually 1/n. correct_out: rows whose arg-max
+ * is the label (lowest index on ties).
  */
 typedef struct ful__xent {
     int n, classes;

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# The product: libfulcrum (shared and static) made of all layers below cli.
+# The product: libfulcrum (shared and static), made of the objects of all layers below cli.
 set(fulcrum_layers core ops graph moe nets data train study)
-foreach(kind SHARED STATIC)
-  string(TOLOWER ${kind} suffix)
+foreach(suffix shared static)
+  string(TOUPPER ${suffix} kind)
   add_library(fulcrum_${suffix} ${kind})
+  add_library(fulcrum::${suffix} ALIAS fulcrum_${suffix})
   foreach(layer ${fulcrum_layers})
     target_sources(fulcrum_${suffix} PRIVATE $<TARGET_OBJECTS:ful_${layer}>)
     get_target_property(deps ful_${layer} INTERFACE_LINK_LIBRARIES)
     foreach(dep ${deps})
-      if(NOT dep MATCHES "^ful_")
+      if(dep STREQUAL "fulcrum_dnnl") # our own target, unknown where the library is installed
+        target_link_libraries(fulcrum_${suffix} PRIVATE $<BUILD_INTERFACE:fulcrum_dnnl> $<INSTALL_INTERFACE:dnnl>)
+      elseif(NOT dep MATCHES "^ful_|fulcrum_flags")
         target_link_libraries(fulcrum_${suffix} PRIVATE ${dep})
       endif()
     endforeach()
@@ -18,3 +21,6 @@ foreach(kind SHARED STATIC)
   set_target_properties(fulcrum_${suffix} PROPERTIES OUTPUT_NAME fulcrum VERSION ${PROJECT_VERSION} SOVERSION 0
     EXPORT_NAME ${suffix} LINKER_LANGUAGE C)
 endforeach()
+if(CMAKE_C_COMPILER_ID STREQUAL GNU) # clang leaves the sanitizers' symbols to the program
+  target_link_options(fulcrum_shared PRIVATE -Wl,--no-undefined)
+endif()

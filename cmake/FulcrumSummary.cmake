@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# What was found and chosen, at the end of configuring.
+set(dnnl_version unknown)
+if(EXISTS ${DNNL_INCLUDE_DIR}/oneapi/dnnl/dnnl_version.h)
+  file(STRINGS ${DNNL_INCLUDE_DIR}/oneapi/dnnl/dnnl_version.h lines REGEX "define DNNL_VERSION_(MAJOR|MINOR|PATCH) ")
+  string(REGEX MATCHALL "[0-9]+" numbers "${lines}")
+  list(JOIN numbers "." dnnl_version)
+endif()
+message(STATUS "Fulcrum ${PROJECT_VERSION} (${CMAKE_BUILD_TYPE}, ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION})")
+message(STATUS "  threads      ${FULCRUM_PARALLEL}")
+message(STATUS "  oneDNN       ${dnnl_version}")
+message(STATUS "  jansson      ${JANSSON_VERSION}, libyaml ${YAML_VERSION}, xxHash ${XXHASH_VERSION}")
+message(STATUS "  images       libpng ${PNG_VERSION_STRING}, TurboJPEG ${TURBOJPEG_VERSION}, libarchive ${ARCHIVE_VERSION}, zlib ${ZLIB_VERSION_STRING}")
+message(STATUS "  tests        ${FULCRUM_BUILD_TESTS}")
+message(STATUS "  fuzz targets ${FULCRUM_BUILD_FUZZ}")
+message(STATUS "  examples     ${FULCRUM_BUILD_EXAMPLES}")

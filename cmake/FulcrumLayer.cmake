@@ -3,7 +3,7 @@
 add_library(fulcrum_flags INTERFACE)
 target_compile_options(fulcrum_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wundef -Wmissing-prototypes -Wstrict-prototypes
-  -Wpointer-arith -Wcast-align=strict -Wformat=2 -fno-math-errno -ffp-contract=off)
+  -Wpointer-arith $<IF:$<C_COMPILER_ID:GNU>,-Wcast-align=strict,-Wcast-align> -Wformat=2 -fno-math-errno -ffp-contract=off)
 if(FULCRUM_BUILD_FUZZ) # libFuzzer sees which branches an input took, and the sanitizers judge it
   target_compile_options(fulcrum_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
   target_link_options(fulcrum_flags INTERFACE -fsanitize=address,undefined)

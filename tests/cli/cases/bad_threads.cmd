@@ -1,0 +1,1 @@
+"$F" doctor --threads -3

@@ -1,0 +1,1 @@
+"$F" eval $T/none

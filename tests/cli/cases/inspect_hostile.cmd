@@ -1,0 +1,1 @@
+head -c 100 /dev/zero > x.safetensors; "$F" inspect x.safetensors

@@ -1,0 +1,1 @@
+"$F" study plan.yaml --out x --jobs many

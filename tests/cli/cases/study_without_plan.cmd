@@ -1,0 +1,1 @@
+"$F" study --out x

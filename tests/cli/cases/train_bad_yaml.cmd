@@ -1,0 +1,1 @@
+printf "train: {epochs: 3\nnet: [\n" > c.yaml; "$F" train c.yaml --out run

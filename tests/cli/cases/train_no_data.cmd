@@ -1,0 +1,1 @@
+"$F" train --set data.name=folder --set data.path=$T/none --out run

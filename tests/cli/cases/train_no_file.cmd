@@ -1,0 +1,1 @@
+"$F" train nothing.yaml --out run

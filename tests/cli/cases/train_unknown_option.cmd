@@ -1,0 +1,1 @@
+"$F" train --oot x

@@ -1,0 +1,1 @@
+printf "net: {arch: resnet8}\nmoe:\n  - {at: head, expert: mlp, router: sotfmax}\n" > c.yaml; "$F" train c.yaml --out run

@@ -1,0 +1,87 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A user's whole way on generated data: train, resume, evaluate, predict, inspect, study, report, interrupt. usage: journey.sh PROGRAM
+set -u
+F=$(realpath "$1")
+T=$(mktemp -d)
+trap 'rm -rf "$T"' EXIT
+export XDG_CACHE_HOME="$T/cache" LC_ALL=C
+cd "$T" || exit 1
+passed=0
+failed=0
+# ok NAME COMMAND…: the command must succeed.
+ok() {
+    name=$1
+    shift
+    if "$@" >out 2>err; then
+        passed=$((passed + 1))
+    else
+        echo "[  FAILED  ] $name: exit $?"
+        cat out err
+        failed=$((failed + 1))
+    fi
+}
+# holds NAME FILE PATTERN: the file must hold a line that matches.
+holds() { ok "$1" grep -Eq "$3" "$2"; }
+
+cat >config.yaml <<'YAML'
+data: {name: clusters, gen_train: 320, gen_test: 100}
+net: {arch: resnet8, width: 8}
+moe:
+  - {at: stage3, expert: conv, experts: 4, k: 2, hidden: 8}
+train: {epochs: 2, batch: 32, lr: 0.05}
+YAML
+ok train "$F" train config.yaml --out run
+holds accuracy out 'test accuracy [0-9.]+ %'
+for file in config.yaml metrics.jsonl routing.jsonl last.safetensors result.json; do ok "run folder has $file" test -s "run/$file"; done
+ok "a finished run is not redone" "$F" train config.yaml --out run --resume
+"$F" train config.yaml --out run >out 2>err
+ok "a used folder is refused with a reason" test $? = 3 -o $? = 1
+ok "the resolved config trains again" "$F" train run/config.yaml --out again
+ok "to the same metrics" sh -c "sed 's/\"seconds\":[^,}]*//; s/\"images_per_s\":[^,}]*//; s/\"data_wait_s\":[^,}]*//' run/metrics.jsonl >a; sed 's/\"seconds\":[^,}]*//; s/\"images_per_s\":[^,}]*//; s/\"data_wait_s\":[^,}]*//' again/metrics.jsonl >b; cmp a b"
+ok eval "$F" eval run --json
+holds "eval counts the test images" out '"images": 100'
+ok "eval at the training capacity" "$F" eval run --training-capacity
+ok inspect "$F" inspect run
+holds "inspect shows experts" out 'stage3.moe'
+ok "inspect as JSON" "$F" inspect run --json
+ok rho "$F" rho config.yaml --json --no-time
+ok doctor "$F" doctor
+ok "data info" "$F" data info clusters
+printf 'P6' >not.png
+"$F" predict run not.png >out 2>err
+ok "a bad image is exit 3" test $? = 3
+holds "and is named" err 'not.png'
+
+cat >plan.yaml <<'YAML'
+study: tiny
+base:
+  data: {name: clusters, gen_train: 320, gen_test: 100}
+  net: {arch: resnet8, width: 8}
+  train: {epochs: 1, batch: 32, lr: 0.05}
+arms:
+  - name: moe
+    set: {moe: [{at: stage3, expert: conv, experts: 4, k: 2, hidden: 8}]}
+  - {name: dense, like: moe, dense: active}
+seeds: 2
+YAML
+ok study "$F" study plan.yaml --out study --jobs 2
+holds "the table names the cell" out 'moe vs dense'
+holds "the report's path is shown" out 'report: study/report.html'
+ok "the study goes on where it was" "$F" study plan.yaml --out study --quiet
+ok "arms began from the same backbone" sh -c 'test $(grep -ho "\"init_hash\": *\"[0-9a-f]*\"" study/runs/*/seed1/result.json | sort -u | wc -l) = 1'
+ok report "$F" report study -o page.html --figures figures
+ok "figures are there" test -s figures/gap-vs-rho.svg
+
+"$F" train config.yaml --set train.epochs=200 --out long >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && ! [ -s long/last.safetensors ]; do sleep 0.1; done
+kill -INT $pid
+wait $pid
+ok "an interrupt ends with 130" test $? = 130
+ok "and leaves a checkpoint" "$F" inspect long/last.safetensors
+
+echo "[  PASSED  ] $passed test(s)."
+[ "$failed" = 0 ] && exit 0
+echo "[  FAILED  ] $failed test(s)"
+exit 1

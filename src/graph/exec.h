@@ -5,8 +5,8 @@
  * weights and work memory, so the experts of a mixture share one executor.
  *
  * Passes, in order: fuse (batch-norm + add + relu; for inference conv + batch-norm + add + relu), choose layouts and insert
- * reorders where neighbours disagree, plan ops, place all buffers of one step in one arena by liveness over forward and backward.
- * Every buffer is so many bytes an image (plus a fixed part), so offsets scale with n: work memory for n images is
+ * reorders where neighbours disagree, plan ops, place all buffers of one step in one arena by liveness over forward and
+ * backward. Every buffer is so many bytes an image (plus a fixed part), so offsets scale with n: work memory for n images is
  * ful__exec_work_bytes(exec, n), nothing larger is touched.
  */
 #ifndef FUL_GRAPH_EXEC_H
@@ -36,26 +36,26 @@ int ful__exec_n_params(const ful__exec *exec);
 const ful__param *ful__exec_param(const ful__exec *exec, int i);
 
 bool ful__exec_backward_reads_y(const ful__exec *exec);
-size_t ful__exec_work_bytes(const ful__exec *exec, int n);       /* arena + scratch of one step: fixed + n * per_image */
+size_t ful__exec_work_bytes(const ful__exec *exec, int n); /* arena + scratch of one step: fixed + n * per_image */
 size_t ful__exec_work_bytes_per_image(const ful__exec *exec);
 size_t ful__exec_work_bytes_fixed(const ful__exec *exec);
-size_t ful__exec_packed_bytes(const ful__exec *exec);            /* packed/folded copies of one weight set */
+size_t ful__exec_packed_bytes(const ful__exec *exec); /* packed/folded copies of one weight set */
 
 /*
- * x, y, dy, dx are the caller's and must not overlap. Forward may use y as work memory before it holds the output; x and dy are only read.
- * Backward reads x, and y where ful__exec_backward_reads_y says so, as forward left them. An executor keeps nothing of a run:
- * several threads may run it at once, each with its own work memory, as far as its ops allow that.
+ * x, y, dy, dx are the caller's and must not overlap. Forward may use y as work memory before it holds the output; x and dy are
+ * only read. Backward reads x, and y where ful__exec_backward_reads_y says so, as forward left them. An executor keeps nothing
+ * of a run: several threads may run it at once, each with its own work memory, as far as its ops allow that.
  */
 typedef struct ful__exec_run {
     int n;
-    bool repack;                 /* parameters changed since `packed` was last written */
+    bool repack; /* parameters changed since `packed` was last written */
     uint64_t seed, step;
     double progress;
     const uint32_t *row;
     const int32_t *label;
-    float *const *w;             /* one pointer a parameter, plain layouts */
-    float *const *dw;            /* backward ADDS; NULL entries where not trainable */
-    void *work, *packed;         /* 64-byte aligned; work must stay untouched between forward and backward */
+    float *const *w;     /* one pointer a parameter, plain layouts */
+    float *const *dw;    /* backward ADDS; NULL entries where not trainable */
+    void *work, *packed; /* 64-byte aligned; work must stay untouched between forward and backward */
     const float *x;
     float *y;
     const float *dy;
@@ -67,8 +67,9 @@ typedef struct ful__exec_run {
 ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run) FUL_CHECK_RESULT;
 ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run) FUL_CHECK_RESULT;
 void ful__exec_after_step(ful__exec *exec, const ful__exec_run *run);
-/* First op whose output holds a NaN or Inf ("input" for x itself), NULL if none. Runs forward again, looking at each output before
- * its memory is used anew: running statistics and routing statistics see the batch twice, so this is for the end of a run. */
+/* First op whose output holds a NaN or Inf ("input" for x itself), NULL if none. Runs forward again, looking at each output
+ * before its memory is used anew: running statistics and routing statistics see the batch twice, so this is for the end of a
+ * run. */
 const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run);
 
 /* The planned ops in execution order (for statistics and the plan table). */

@@ -3,24 +3,24 @@
 #ifndef FUL_GRAPH_GRAPH_H
 #define FUL_GRAPH_GRAPH_H
 
-#include <fulcrum/graph.h>
 #include "ops/op.h"
+#include <fulcrum/graph.h>
 
 typedef struct ful__node {
     char name[FUL__OP_NAME_MAX];
-    const ful__op_type *type;   /* NULL for the input */
-    void *attr;                 /* copy of attr_bytes bytes, owned */
+    const ful__op_type *type; /* NULL for the input */
+    void *attr;               /* copy of attr_bytes bytes, owned */
     size_t attr_bytes;
     int n_x;
     ful_node x[FUL__X_MAX];
-    ful_shape shape;            /* of the output */
-    ful__op *op;                /* as created, unplanned: parameters and cost; owned. NULL for the input */
+    ful_shape shape; /* of the output */
+    ful__op *op;     /* as created, unplanned: parameters and cost; owned. NULL for the input */
 } ful__node;
 
 struct ful_graph {
     ful__node *nodes;
     int count, capacity;
-    ful_node output;            /* -1 until set; the last node by default when run */
+    ful_node output; /* -1 until set; the last node by default when run */
 };
 
 /* Appends a node of any op type. attr is copied (attr_bytes may be 0). The name must be new. */

@@ -7,7 +7,8 @@
  *   rho_site  = X / (B + X)            the share of the dense net that sits where experts replace it: independent of k and E
  *   rho_total = EX / (B + R + EX)      capacity view
  *   rho_train = the share of forward + backward: a layer costs its forward again for the gradient of its weights, if any are
- *               trained, and again for the gradient of its input, if anything before it is trained
+ *               trained, and again for the gradient of its input, if anything before it is trained; a frozen router
+ *               costs its forward only
  *   rho_params = parameters of experts / all parameters
  */
 #include <stdio.h>
@@ -74,7 +75,8 @@ static void add_layer(ful_account *a, const ful_layer_cost *layer, const ful__op
     a->macs += layer->macs;
     a->macs_router += layer->macs_router;
     a->macs_routed += layer->macs_routed;
-    train[0] += (double)layer->macs * factor;
+    const int router_factor = count_params(op, ".router.") > 0 ? factor : 1;
+    train[0] += (double)(layer->macs - layer->macs_router) * factor + (double)layer->macs_router * router_factor;
     train[1] += (double)layer->macs_routed * factor;
     if (!layer->routed) return;
     ful__moe_account moe;

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Configs, nets and batches for the tests of this folder. */
+#ifndef FUL_TESTS_NETS_SUPPORT_H
+#define FUL_TESTS_NETS_SUPPORT_H
+
+#include <fulcrum/core.h>
+#include <fulcrum/net.h>
+#include <stdlib.h>
+
+#include "core/rng.h"
+#include "support/fault.h"
+#include "support/test.h"
+
+static inline ful_net_config net_config(const char *arch, int height, int channels, int classes)
+{
+    ful_net_config c;
+    ful_net_config_defaults(&c);
+    snprintf(c.arch, sizeof c.arch, "%s", arch);
+    c.height = height;
+    c.in_channels = channels;
+    c.classes = classes;
+    return c;
+}
+
+/* Another item of the moe list: a conv mixture on a stage, an MLP mixture at the head; dense > 0: its dense twin. */
+static inline ful_moe_site *add_site(ful_net_config *c, const char *at, int hidden, int dense)
+{
+    ful_moe_site *site = &c->moe[c->n_moe++];
+    ful_moe_defaults(&site->moe, strcmp(at, "head") ? FUL_EXPERT_CONV : FUL_EXPERT_MLP);
+    snprintf(site->at, sizeof site->at, "%s", at);
+    site->moe.hidden = hidden;
+    site->moe.experts = 4;
+    site->dense = dense;
+    return site;
+}
+
+static inline ful_net *make_net(const ful_net_config *c, int batch_max, bool train, uint64_t seed)
+{
+    ful_graph *g = NULL;
+    ful_net *net = NULL;
+    ful_net_options o;
+    ful_net_options_defaults(&o);
+    o.batch_max = batch_max;
+    o.train = train;
+    o.seed = seed;
+    assert_ok(ful_net_build_graph(c, &g));
+    assert_ok(ful_net_create(g, &o, &net));
+    return net;
+}
+
+typedef struct batch {
+    float *x;
+    int32_t *label;
+    int n;
+} batch;
+
+static inline batch random_batch(const ful_net *net, int n)
+{
+    const ful_shape s = ful_net_input_shape(net);
+    const size_t count = (size_t)n * (size_t)(s.h * s.w * s.c);
+    batch b = {.x = malloc(count * sizeof(float)), .label = malloc((size_t)n * sizeof(int32_t)), .n = n};
+    ful__rng_fill_normal(ful__stream_make(3, "test", "batch"), 0, 1, b.x, count);
+    for (int i = 0; i < n; i++) b.label[i] = i % ful_net_classes(net);
+    return b;
+}
+
+static inline void free_batch(batch *b)
+{
+    free(b->x);
+    free(b->label);
+}
+
+/* Plain SGD. */
+static inline void descend(ful_net *net, float lr)
+{
+    for (int i = 0; i < ful_net_tensor_count(net); i++) {
+        ful_tensor t;
+        assert_ok(ful_net_tensor(net, i, &t));
+        for (int64_t j = 0; j < t.count && t.grad; j++) t.value[j] -= lr * t.grad[j];
+    }
+    ful_net_zero_grad(net);
+}
+
+/* The tensor of that name; count 0 if there is none. */
+static inline ful_tensor find_tensor(const ful_net *net, const char *name)
+{
+    for (int i = 0; i < ful_net_tensor_count(net); i++) {
+        ful_tensor t;
+        assert_ok(ful_net_tensor(net, i, &t));
+        if (strcmp(t.name, name) == 0) return t;
+    }
+    return (ful_tensor){0};
+}
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every architecture: it builds, runs, has the parameters and MACs it should, and places mixtures where it is told. */
+#include <math.h>
+
+#include "graph/graph.h"
+#include "moe/moe_op.h"
+#include "nets_support.h"
+
+/* Counted by an independent script from the layers' sizes; resnet18 and 34 are the published ones (11.17 M and 0.556 G on
+ * CIFAR-10, 11.69 M and 1.814 G, 21.80 M and 3.66 G on ImageNet). */
+static void test_published_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arch;
+        int height, classes;
+        int64_t params, macs;
+    } known[] = {
+        {"resnet8", 32, 10, 78042, 12501632},
+        {"resnet14", 32, 10, 175258, 26657408},
+        {"resnet20", 32, 10, 272474, 40813184},
+        {"resnet32", 32, 10, 466906, 69124736},
+        {"resnet56", 32, 10, 855770, 125747840},
+        {"resnet18", 32, 10, 11173962, 555422720},
+        {"resnet18", 224, 1000, 11689512, 1814073344},
+        {"resnet34", 224, 1000, 21797672, 3663761408},
+        {"resnet34", 64, 200, 21379592, 4637691904},
+        {"dwnet_s", 32, 10, 19578, 1609984},
+        {"dwnet_m", 32, 10, 161194, 8458752},
+        {"dwnet", 32, 10, 161194, 8458752},
+        {"dwnet_l", 32, 10, 635530, 33006336},
+        {"dwnet_m", 224, 1000, 419464, 82450560},
+        {"mlp", 32, 10, 855050, 854528},
+        {"linear", 28, 10, 28 * 28 * 3 * 10 + 10, 28 * 28 * 3 * 10},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const ful_net_config c = net_config(known[i].arch, known[i].height, 3, known[i].classes);
+        ful_graph *g = NULL;
+        ful_account a;
+        assert_ok(ful_net_build_graph(&c, &g));
+        assert_ok(ful_graph_account(g, &a));
+        if (a.params != known[i].params || a.macs != known[i].macs)
+            fail_msg("%s at %d: %lld params, %lld MACs", known[i].arch, known[i].height, (long long)a.params,
+                     (long long)a.macs);
+        assert_int_equal(a.macs, a.macs_shared);
+        assert_int_equal(a.params, a.params_active);
+        assert_true(a.rho_exec == 0 && a.rho_site == 0 && a.rho_total == 0 && a.rho_train == 0 && a.rho_params == 0);
+        ful_account_deinit(&a);
+        ful_graph_destroy(&g);
+    }
+}
+
+/* A step and a prediction; what the kernels counted is what the account says, exactly. */
+static void run_and_count(const ful_net_config *c, int n)
+{
+    ful_net *net = make_net(c, n, true, 1);
+    batch b = random_batch(net, n);
+    float *logits = malloc((size_t)(n * c->classes) * sizeof(float));
+    ful_step step = {.n = n, .x = b.x, .label = b.label};
+    ful_account a;
+    int64_t macs, routed, router;
+    assert_ok(ful_net_train_step(net, &step));
+    assert_true(isfinite(step.loss) && step.loss > 0);
+    assert_ok(ful_net_predict(net, n, b.x, NULL, logits));
+    for (int i = 0; i < n * c->classes; i++) assert_true(isfinite(logits[i]));
+    assert_ok(ful_net_account(net, &a));
+    for (int split = 0; split < 2; split++) {
+        ful_net_counted_macs(net, split, &macs, &routed, &router);
+        if (macs != n * a.macs || routed != n * a.macs_routed || router != n * a.macs_router)
+            fail_msg("%s split %d: counted %lld, routed %lld, router %lld; accounted %lld, %lld, %lld an image", c->arch, split,
+                     (long long)macs, (long long)routed, (long long)router, (long long)a.macs, (long long)a.macs_routed,
+                     (long long)a.macs_router);
+    }
+    ful_net_counted_reset(net);
+    ful_net_counted_macs(net, 1, &macs, &routed, &router);
+    assert_int_equal(macs + routed + router, 0);
+    int64_t values = 0;
+    for (int i = 0; i < ful_net_tensor_count(net); i++) {
+        ful_tensor t;
+        assert_ok(ful_net_tensor(net, i, &t));
+        if (t.grad) values += t.count;
+    }
+    assert_int_equal(values, a.params);
+    ful_account_deinit(&a);
+    free(logits);
+    free_batch(&b);
+    ful_net_destroy(&net);
+}
+
+static void test_all_run(void **state)
+{
+    (void)state;
+    for (const ful_arch_about *arch = ful_arch_names(); arch->name; arch++) {
+        ful_net_config c = net_config(arch->name, 28, 1, 10);
+        if (strncmp(arch->name, "resnet", 6) == 0) c.width = 8;
+        run_and_count(&c, 2);
+    }
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    static const int heights[] = {1, 9, 33, 64, 65, 96};
+    for (size_t i = 0; i < sizeof heights / sizeof *heights; i++) {
+        ful_net_config c = net_config(i % 2 ? "resnet8" : "dwnet_s", heights[i], 3, 3 + (int)i);
+        c.width = 8;
+        run_and_count(&c, 3);
+    }
+    ful_net_config c = net_config("resnet18", 224, 3, 10);
+    c.width = 8;
+    run_and_count(&c, 1);
+    snprintf(c.stem, sizeof c.stem, "small");
+    c.height = 40;
+    run_and_count(&c, 1);
+}
+
+static void test_mixtures_run(void **state)
+{
+    (void)state;
+    ful_net_config c = net_config("resnet14", 16, 3, 5);
+    c.width = 8;
+    c.dropout = 0.2;
+    c.drop_path = 0.3;
+    add_site(&c, "stage2", 12, 0)->place = FUL_PLACE_REPLACE;
+    add_site(&c, "stage3", 12, 0);
+    ful_moe_site *pixel = add_site(&c, "stage3", 8, 0);
+    ful_moe_defaults(&pixel->moe, FUL_EXPERT_MLP);
+    pixel->moe.token = FUL_TOKEN_PIXEL;
+    add_site(&c, "head", 16, 0);
+    for (int i = 0; i < c.n_moe; i++) c.moe[i].moe.capacity_permille = 0; /* dropless: nominal is executed */
+    run_and_count(&c, 4);
+    for (int i = 0; i < c.n_moe; i++) c.moe[i].dense = 24;
+    run_and_count(&c, 4);
+    c = net_config("mlp", 8, 1, 4);
+    c.depth = 3;
+    c.width = 12;
+    ful_moe_defaults(&add_site(&c, "stage2", 7, 0)->moe, FUL_EXPERT_MLP);
+    ful_moe_defaults(&add_site(&c, "stage3", 7, 0)->moe, FUL_EXPERT_MLP);
+    for (int i = 0; i < c.n_moe; i++) c.moe[i].moe.capacity_permille = 0;
+    c.moe[1].place = FUL_PLACE_REPLACE;
+    run_and_count(&c, 5);
+}
+
+static bool has_node(const ful_graph *g, const char *name)
+{
+    for (int i = 0; i < g->count; i++)
+        if (strcmp(g->nodes[i].name, name) == 0) return true;
+    return false;
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    ful_net_config c = net_config("resnet8", 32, 3, 10);
+    add_site(&c, "stage3", 16, 0);
+    add_site(&c, "stage3", 16, 0);
+    add_site(&c, "stage1", 16, 16)->place = FUL_PLACE_REPLACE;
+    add_site(&c, "head", 16, 0);
+    c.dropout = 0.1;
+    c.drop_path = 0.2;
+    ful_graph *g = NULL;
+    assert_ok(ful_net_build_graph(&c, &g));
+    static const char *const names[] = {"stem.conv",        "stem.bn",      "stage2.0.conv1", "stage2.0.down.conv",
+                                        "stage2.0.drop",    "stage2.0.add", "stage1.ffn.add", "stage3.moe",
+                                        "stage3.site2.moe", "head.moe",     "dropout",        "fc"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!has_node(g, names[i])) fail_msg("no node '%s'", names[i]);
+    assert_false(has_node(g, "stage1.0.conv1"));
+    ful_graph_destroy(&g);
+}
+
+static void test_bad_configs(void **state)
+{
+    (void)state;
+    const ful_net_config good = net_config("resnet8", 32, 3, 10);
+    ful_net_config c;
+    ful_graph *g = NULL;
+#define REFUSED(change, fragment)                                            \
+    do {                                                                     \
+        c = good;                                                            \
+        change;                                                              \
+        assert_fails(ful_net_build_graph(&c, &g), FUL_ERR_CONFIG, fragment); \
+        assert_null(g);                                                      \
+    } while (0)
+    REFUSED(strcpy(c.arch, "resnet21"), "arch=resnet21: it must be one of resnet8,");
+    REFUSED(memset(c.arch, 'x', sizeof c.arch), "arch=xxxxxxxx...");
+    REFUSED(c.width = -1, "width=-1");
+    REFUSED(c.width = 1 << 20, "width=1048576: it must be in 0..16384");
+    REFUSED(c.depth = 2, "depth=2");
+    REFUSED(c.height = 0, "height=0");
+    REFUSED(c.in_channels = 0, "in_channels=0");
+    REFUSED(c.classes = 1, "classes=1");
+    REFUSED(c.dropout = 1, "dropout=1");
+    REFUSED(c.drop_path = NAN, "drop_path=nan");
+    REFUSED(strcpy(c.stem, "big"), "stem=big");
+    REFUSED(c.n_moe = 17, "moe items=17");
+    REFUSED(add_site(&c, "stage4", 8, 0), "item 1 at=stage4: in resnet8 it must be head or one of stage1..stage3");
+    REFUSED(add_site(&c, "stage01", 8, 0), "at=stage01");
+    REFUSED(add_site(&c, "head", 8, 0)->place = FUL_PLACE_REPLACE, "at=head, place=replace");
+    REFUSED(add_site(&c, "stage2", 8, 0)->place = FUL_PLACE_REPLACE, "only block changes the shape");
+    REFUSED(add_site(&c, "head", 8, -3), "dense=-3");
+    REFUSED(add_site(&c, "head", 8, 0)->moe.k = 9, "k=9");
+    REFUSED(add_site(&c, "stage3", 0, 0), "hidden=0");
+    REFUSED((strcpy(c.arch, "linear"), add_site(&c, "stage1", 8, 0)), "in linear it must be head");
+    c = good;
+    assert_fails(ful_net_build_graph(&c, NULL), FUL_ERR_ARG, "NULL");
+}
+
+static ful_status build_graph(void *ctx)
+{
+    ful_graph *g = NULL;
+    const ful_status status = ful_net_build_graph(ctx, &g);
+    ful_graph_destroy(&g);
+    return status;
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    ful_net_config c = net_config("resnet8", 32, 3, 10);
+    add_site(&c, "stage3", 16, 0);
+    add_site(&c, "head", 16, 16);
+    test_some_failures(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, build_graph, &c, 400);
+    strcpy(c.arch, "nonsense");
+    test_one_failure(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, build_graph, &c, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_published_numbers), cmocka_unit_test(test_all_run), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_mixtures_run),      cmocka_unit_test(test_names),   cmocka_unit_test(test_bad_configs),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

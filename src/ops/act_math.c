@@ -15,37 +15,60 @@
     for (; i + WIDTH <= n; i += WIDTH) STORE(dx + i, LOAD(dy + i) * LANE(name##_slope)(LOAD(x + i))); \
     break
 
-/* Each returns how many values it did, a multiple of the width. */
-#define DEFINE_ARRAYS(level, ATTR)                                                                           \
-    ATTR static int64_t forward_##level(ful_act act, const float *x, float *y, int64_t n)                    \
-    {                                                                                                        \
-        int64_t i = 0;                                                                                       \
-        switch (act) {                                                                                       \
-        case FUL_ACT_RELU: FORWARD_LOOP(relu);                                                               \
-        case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                               \
-        case FUL_ACT_SILU: FORWARD_LOOP(silu);                                                               \
-        case FUL_ACT_HARD_SWISH: FORWARD_LOOP(hard_swish);                                                   \
-        default: break;                                                                                      \
-        }                                                                                                    \
-        return i;                                                                                            \
-    }                                                                                                        \
-    ATTR static int64_t backward_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t n) \
-    {                                                                                                        \
-        int64_t i = 0;                                                                                       \
-        switch (act) {                                                                                       \
-        case FUL_ACT_RELU: BACKWARD_LOOP(relu);                                                              \
-        case FUL_ACT_GELU: BACKWARD_LOOP(gelu);                                                              \
-        case FUL_ACT_SILU: BACKWARD_LOOP(silu);                                                              \
-        case FUL_ACT_HARD_SWISH: BACKWARD_LOOP(hard_swish);                                                  \
-        default: break;                                                                                      \
-        }                                                                                                    \
-        return i;                                                                                            \
-    }                                                                                                        \
-    ATTR static int64_t exp_##level(const float *x, float shift, float *y, int64_t n)                        \
-    {                                                                                                        \
-        int64_t i = 0;                                                                                       \
-        for (; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(exp)(LOAD(x + i) - shift));                     \
-        return i;                                                                                            \
+/* Whole vectors, then what is left through a vector padded with zeros, so that a short row is not slow. */
+#define DEFINE_ARRAYS(level, ATTR)                                                                                 \
+    ATTR static int64_t forward_whole_##level(ful_act act, const float *x, float *y, int64_t n)                    \
+    {                                                                                                              \
+        int64_t i = 0;                                                                                             \
+        switch (act) {                                                                                             \
+        case FUL_ACT_RELU: FORWARD_LOOP(relu);                                                                     \
+        case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                                     \
+        case FUL_ACT_SILU: FORWARD_LOOP(silu);                                                                     \
+        case FUL_ACT_HARD_SWISH: FORWARD_LOOP(hard_swish);                                                         \
+        default: break;                                                                                            \
+        }                                                                                                          \
+        return i;                                                                                                  \
+    }                                                                                                              \
+    ATTR static int64_t backward_whole_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t n) \
+    {                                                                                                              \
+        int64_t i = 0;                                                                                             \
+        switch (act) {                                                                                             \
+        case FUL_ACT_RELU: BACKWARD_LOOP(relu);                                                                    \
+        case FUL_ACT_GELU: BACKWARD_LOOP(gelu);                                                                    \
+        case FUL_ACT_SILU: BACKWARD_LOOP(silu);                                                                    \
+        case FUL_ACT_HARD_SWISH: BACKWARD_LOOP(hard_swish);                                                        \
+        default: break;                                                                                            \
+        }                                                                                                          \
+        return i;                                                                                                  \
+    }                                                                                                              \
+    ATTR static void forward_##level(ful_act act, const float *x, float *y, int64_t n)                             \
+    {                                                                                                              \
+        const int64_t done = forward_whole_##level(act, x, y, n);                                                  \
+        if (done == n) return;                                                                                     \
+        float last[WIDTH] = {0};                                                                                   \
+        memcpy(last, x + done, (size_t)(n - done) * sizeof *x);                                                    \
+        (void)forward_whole_##level(act, last, last, WIDTH);                                                       \
+        memcpy(y + done, last, (size_t)(n - done) * sizeof *y);                                                    \
+    }                                                                                                              \
+    ATTR static void backward_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t n)          \
+    {                                                                                                              \
+        const int64_t done = backward_whole_##level(act, x, dy, dx, n);                                            \
+        if (done == n) return;                                                                                     \
+        float last_x[WIDTH] = {0}, last[WIDTH] = {0};                                                              \
+        memcpy(last_x, x + done, (size_t)(n - done) * sizeof *x);                                                  \
+        memcpy(last, dy + done, (size_t)(n - done) * sizeof *dy);                                                  \
+        (void)backward_whole_##level(act, last_x, last, last, WIDTH);                                              \
+        memcpy(dx + done, last, (size_t)(n - done) * sizeof *dx);                                                  \
+    }                                                                                                              \
+    ATTR static void exp_##level(const float *x, float shift, float *y, int64_t n)                                 \
+    {                                                                                                              \
+        int64_t i = 0;                                                                                             \
+        for (; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(exp)(LOAD(x + i) - shift));                           \
+        if (i == n) return;                                                                                        \
+        float last[WIDTH] = {0};                                                                                   \
+        memcpy(last, x + i, (size_t)(n - i) * sizeof *x);                                                          \
+        STORE(last, LANE(exp)(LOAD(last) - shift));                                                                \
+        memcpy(y + i, last, (size_t)(n - i) * sizeof *y);                                                          \
     }
 
 #if defined(__x86_64__)
@@ -113,49 +136,39 @@ DEFINE_ARRAYS(avx2, AVX2)
 #define STORE(p, v) (*(p) = (v))
 DEFINE_ARRAYS(scalar, )
 
+/* The call at the best level there is. */
+#if defined(__x86_64__)
+#define AT_BEST_LEVEL(name, ...)                \
+    do {                                        \
+        const unsigned flags = ful_cpu_flags(); \
+        if (flags & FUL_CPU_AVX512)             \
+            name##_avx512(__VA_ARGS__);         \
+        else if (flags & FUL_CPU_AVX2)          \
+            name##_avx2(__VA_ARGS__);           \
+        else                                    \
+            name##_scalar(__VA_ARGS__);         \
+    } while (0)
+#else
+#define AT_BEST_LEVEL(name, ...) name##_scalar(__VA_ARGS__)
+#endif
+
 void ful__act_forward(ful_act act, const float *x, float *y, int64_t n)
 {
-    int64_t done = 0;
-    if (act == FUL_ACT_NONE) {
-        if (y != x) memmove(y, x, (size_t)n * sizeof *y);
-        return;
-    }
-#if defined(__x86_64__)
-    const unsigned flags = ful_cpu_flags();
-    if (flags & FUL_CPU_AVX512)
-        done = forward_avx512(act, x, y, n);
-    else if (flags & FUL_CPU_AVX2)
-        done = forward_avx2(act, x, y, n);
-#endif
-    (void)forward_scalar(act, x + done, y + done, n - done);
+    if (act != FUL_ACT_NONE)
+        AT_BEST_LEVEL(forward, act, x, y, n);
+    else if (y != x)
+        memmove(y, x, (size_t)n * sizeof *y);
 }
 
 void ful__act_backward(ful_act act, const float *x, const float *dy, float *dx, int64_t n)
 {
-    int64_t done = 0;
-    if (act == FUL_ACT_NONE) {
-        if (dx != dy) memmove(dx, dy, (size_t)n * sizeof *dx);
-        return;
-    }
-#if defined(__x86_64__)
-    const unsigned flags = ful_cpu_flags();
-    if (flags & FUL_CPU_AVX512)
-        done = backward_avx512(act, x, dy, dx, n);
-    else if (flags & FUL_CPU_AVX2)
-        done = backward_avx2(act, x, dy, dx, n);
-#endif
-    (void)backward_scalar(act, x + done, dy + done, dx + done, n - done);
+    if (act != FUL_ACT_NONE)
+        AT_BEST_LEVEL(backward, act, x, dy, dx, n);
+    else if (dx != dy)
+        memmove(dx, dy, (size_t)n * sizeof *dx);
 }
 
 void ful__exp_shifted(const float *x, float shift, float *y, int64_t n)
 {
-    int64_t done = 0;
-#if defined(__x86_64__)
-    const unsigned flags = ful_cpu_flags();
-    if (flags & FUL_CPU_AVX512)
-        done = exp_avx512(x, shift, y, n);
-    else if (flags & FUL_CPU_AVX2)
-        done = exp_avx2(x, shift, y, n);
-#endif
-    (void)exp_scalar(x + done, shift, y + done, n - done);
+    AT_BEST_LEVEL(exp, x, shift, y, n);
 }

@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+PEER_PYTHON ?= build/peers/bin/python
 RELEASE := build/release
 FULCRUM := $(RELEASE)/src/cli/fulcrum
 
@@ -58,8 +59,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60) with libFuzzer; new inputs go t
 	@cmake --build build/fuzz --target fuzzers
 	@tools/run_fuzzers build/fuzz $(FUZZ_SECONDS)
 
-bench: build ## ratios of speed, measured here and now
-	@bench/run $(RELEASE)
+bench: build ## speed beside PyTorch, interleaved in one run (PEER_PYTHON: one that has torch; default: made in build/peers)
+	@if [ "$(PEER_PYTHON)" = build/peers/bin/python ]; then tools/setup bench && bench/peers/setup; fi
+	@python3 bench/compare.py $(FULCRUM) $(PEER_PYTHON) --out build/bench.json
 
 install: build ## program, libraries, headers, CMake package, fulcrum.pc, man page (PREFIX, DESTDIR)
 	@DESTDIR="$(DESTDIR)" cmake --install $(RELEASE) --prefix "$(PREFIX)" >build/install.log || { cat build/install.log; exit 1; }

@@ -102,12 +102,31 @@ static void numbers(void **state)
         if (ful__parse_double(bad[i], &value)) fail_msg("'%s' was taken for %g", bad[i], value);
 }
 
+/* Short where the number is short, and always read back to the same bits. */
+static void numbers_as_text(void **state)
+{
+    (void)state;
+    char text[FUL__NUMBER_BYTES];
+    assert_string_equal(ful__double_text(0.1, text), "0.1");
+    assert_string_equal(ful__double_text(-1500, text), "-1500");
+    assert_string_equal(ful__double_text(HUGE_VAL, text), "inf");
+    assert_string_equal(ful__float_text(0.1f, text), "0.1");
+    static const double doubles[] = {0, 1.0 / 3, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, -123456789.125};
+    static const float floats[] = {1.0f / 3, 1e-45f, 3.4028235e38f, 0.1f + 0.2f};
+    double back = 0;
+    for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++)
+        assert_true(ful__parse_double(ful__double_text(doubles[i], text), &back) && back == doubles[i]);
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        assert_true(ful__parse_double(ful__float_text(floats[i], text), &back) && (float)back == floats[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows),           cmocka_unit_test(formats_of_every_length),
         cmocka_unit_test(html_is_escaped), cmocka_unit_test(take_gives_a_string_always),
         cmocka_unit_test(failure_sticks),  cmocka_unit_test(numbers),
+        cmocka_unit_test(numbers_as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

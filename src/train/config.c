@@ -230,6 +230,19 @@ ful_status ful__config_trial_graph(const ful_config *config, int n_moe, ful_grap
     return ful_net_build_graph(&net, out);
 }
 
+static ful_status check_arch(const ful__spot *net, const char *arch)
+{
+    enum { MOST_ARCHS = 128 };
+    const char *names[MOST_ARCHS] = {0};
+    const ful__spot spot = ful__spot_key(net, "arch");
+    const ful_arch_about *about = ful_arch_names();
+    for (int i = 0; about[i].name && i < MOST_ARCHS - 1; i++) {
+        if (strcmp(arch, about[i].name) == 0) return FUL_OK;
+        names[i] = about[i].name;
+    }
+    return ful__spot_unknown_word(&spot, names);
+}
+
 /* The layers below check what they build; a failure is laid at the first block without which the net can be built. */
 static ful_status check_net(const ful__spot *root, const ful_config *config)
 {
@@ -266,6 +279,7 @@ static ful_status read_config(const char *name, const ful__yaml *tree, ful_confi
     const ful__spot net = ful__spot_key(&root, "net");
     FUL_TRY(read_data(&root, &out->data));
     FUL_TRY(ful__schema_read(net_keys, &net, &out->net));
+    FUL_TRY(check_arch(&net, out->net.arch));
     FUL_TRY(read_train(&root, &out->train));
     FUL_TRY(ful__config_read_moe(&root, out));
     return check_net(&root, out);
@@ -395,6 +409,15 @@ static ful_status settle(const char *key, int *value, int actual)
     return FUL_OK;
 }
 
+ful_status ful__config_settle(ful_config *config, const ful_dataset_info *info)
+{
+    FUL_FAIL_IF(info->height != info->width, FUL_ERR_DATA, "cannot train on %d x %d images: they must be square", info->width,
+                info->height);
+    FUL_TRY(settle("height", &config->net.height, info->height));
+    FUL_TRY(settle("in_channels", &config->net.in_channels, info->channels));
+    return settle("classes", &config->net.classes, info->classes);
+}
+
 ful_status ful_config_resolve(ful_config *config)
 {
     ful_dataset *set = NULL;
@@ -402,9 +425,5 @@ ful_status ful_config_resolve(ful_config *config)
     FUL_TRY(ful_dataset_open(&config->data, FUL_SPLIT_TRAIN, &set));
     ful_dataset_info_get(set, &info);
     ful_dataset_destroy(&set);
-    FUL_FAIL_IF(info.height != info.width, FUL_ERR_DATA, "cannot train on %d x %d images: they must be square", info.width,
-                info.height);
-    FUL_TRY(settle("height", &config->net.height, info.height));
-    FUL_TRY(settle("in_channels", &config->net.in_channels, info.channels));
-    return settle("classes", &config->net.classes, info.classes);
+    return ful__config_settle(config, &info);
 }

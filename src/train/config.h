@@ -17,4 +17,7 @@ void ful__moe_site_defaults(ful_moe_site *site, ful_expert expert);
 /* The net's graph with what the data set has not yet said filled by stand-ins (32 px, 3 channels, 10 classes). */
 ful_status ful__config_trial_graph(const ful_config *config, int n_moe, ful_graph **out) FUL_CHECK_RESULT;
 
+/* Net sizes and classes that are 0 become the data set's; others must be. */
+ful_status ful__config_settle(ful_config *config, const ful_dataset_info *info) FUL_CHECK_RESULT;
+
 #endif

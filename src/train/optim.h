@@ -32,8 +32,8 @@ typedef struct ful__optim ful__optim;
 ful_status ful__optim_create(const ful_train_config *config, const ful_tensor *tensors, int n,
                              ful__optim **out) FUL_CHECK_RESULT;
 void ful__optim_destroy(ful__optim **optim);
-/* `step` counts from 0. *norm_out: of the gradients before clipping. FUL_ERR_NUMERIC names the first tensor with a gradient that
- * is not finite; the weights are then worthless. */
+/* `step` counts from 0. *norm_out: of the gradients before clipping. FUL_ERR_NUMERIC names the first tensor with a gradient
+ * that is not finite; the weights are then worthless. */
 ful_status ful__optim_step(ful__optim *optim, double lr, int64_t step, double *norm_out) FUL_CHECK_RESULT;
 /* Exchanges weights and averaged weights (both ways); nothing without an average. The net must be told (ful_net_touched). */
 void ful__optim_swap_average(ful__optim *optim);

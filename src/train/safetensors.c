@@ -91,7 +91,7 @@ static void draft_deinit(draft *d)
 
 static ful_status draft_init(draft *d, const ful__st_tensor *tensors, int n_tensors, const ful__st_meta *meta, int n_meta)
 {
-    ful__json sums = {0};
+    ful__emitter sums = {0};
     FUL_TRY(ful__calloc(&d->tensors, (size_t)n_tensors, sizeof *tensors, "a list of tensors"));
     FUL_TRY(ful__calloc(&d->meta, (size_t)n_meta + 2, sizeof *meta, "metadata"));
     if (n_tensors > 0) memcpy(d->tensors, tensors, (size_t)n_tensors * sizeof *tensors);
@@ -101,13 +101,13 @@ static ful_status draft_init(draft *d, const ful__st_tensor *tensors, int n_tens
     for (int i = 1; i < n_tensors; i++)
         FUL_FAIL_IF(by_name(&d->tensors[i - 1], &d->tensors[i]) == 0, FUL_ERR_ARG,
                     "cannot write the tensor '%s' twice: names must be distinct", d->tensors[i].name);
-    ful__json_open(&sums, NULL, '{');
+    ful__emit_open(&sums, NULL, '{');
     for (int i = 0; i < n_tensors; i++) {
         const ful__st_tensor *t = &d->tensors[i];
-        ful__json_hex(&sums, t->name, ful__hash64(t->data, tensor_bytes(t), 0));
+        ful__emit_hex(&sums, t->name, ful__hash64(t->data, tensor_bytes(t), 0));
     }
-    ful__json_close(&sums, '}');
-    FUL_TRY(ful__json_take(&sums, &d->sums));
+    ful__emit_close(&sums, '}');
+    FUL_TRY(ful__emit_take(&sums, &d->sums));
     d->meta[n_meta] = (ful__st_meta){"xxh3", d->sums};
     qsort(d->meta, (size_t)n_meta + 1, sizeof *meta, by_key);
     hex_text(hash_header(d->tensors, n_tensors, d->meta, n_meta + 1), d->header_sum);
@@ -119,25 +119,25 @@ static ful_status draft_init(draft *d, const ful__st_tensor *tensors, int n_tens
 /* The JSON header, padded with blanks so that the data begin at a multiple of 64 bytes. */
 static ful_status header_text(const draft *d, char **out)
 {
-    ful__json j = {0};
+    ful__emitter j = {0};
     int64_t at = 0;
-    ful__json_open(&j, NULL, '{');
-    ful__json_open(&j, "__metadata__", '{');
-    for (int i = 0; i < d->n_meta; i++) ful__json_text(&j, d->meta[i].key, d->meta[i].value);
-    ful__json_close(&j, '}');
+    ful__emit_open(&j, NULL, '{');
+    ful__emit_open(&j, "__metadata__", '{');
+    for (int i = 0; i < d->n_meta; i++) ful__emit_text(&j, d->meta[i].key, d->meta[i].value);
+    ful__emit_close(&j, '}');
     for (int i = 0; i < d->n_tensors; i++) {
         const ful__st_tensor *t = &d->tensors[i];
         const int64_t offsets[2] = {at, at + (int64_t)tensor_bytes(t)};
-        ful__json_open(&j, t->name, '{');
-        ful__json_text(&j, "dtype", dtype_names[t->dtype]);
-        ful__json_ints(&j, "shape", t->shape, t->rank);
-        ful__json_ints(&j, "data_offsets", offsets, 2);
-        ful__json_close(&j, '}');
+        ful__emit_open(&j, t->name, '{');
+        ful__emit_text(&j, "dtype", dtype_names[t->dtype]);
+        ful__emit_ints(&j, "shape", t->shape, t->rank);
+        ful__emit_ints(&j, "data_offsets", offsets, 2);
+        ful__emit_close(&j, '}');
         at = offsets[1];
     }
-    ful__json_close(&j, '}');
+    ful__emit_close(&j, '}');
     while (j.text.status == FUL_OK && (LENGTH_BYTES + j.text.length) % DATA_ALIGN != 0) ful__str_add(&j.text, " ");
-    return ful__json_take(&j, out);
+    return ful__emit_take(&j, out);
 }
 
 static ful_status write_draft(const char *path, const draft *d, const char *header)

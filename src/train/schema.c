@@ -176,7 +176,7 @@ static ful_status read_seed(const ful__key *key, const ful__spot *spot, void *ba
         const unsigned digit = (unsigned)*text - '0';
         good = digit <= 9 && !__builtin_mul_overflow(value, 10u, &value) && !__builtin_add_overflow(value, digit, &value);
     }
-    if (!good) return ful__spot_fail(spot, "must be a whole number in 0..18446744073709551615");
+    if (!good || value > INT64_MAX) return ful__spot_fail(spot, "must be a whole number in 0..9223372036854775807");
     memcpy(field(key, base), &value, sizeof value);
     return FUL_OK;
 }

@@ -311,24 +311,24 @@ static void test_python_reads_it(void **state)
 static void test_json_writer(void **state)
 {
     (void)state;
-    ful__json j = {0};
+    ful__emitter j = {0};
     char *text = NULL;
-    ful__json_open(&j, NULL, '{');
-    ful__json_real(&j, "a\"\n", 0.1);
-    ful__json_real(&j, "b", __builtin_nan(""));
-    ful__json_int(&j, "c", INT64_MIN);
-    ful__json_open(&j, "d", '[');
-    ful__json_bool(&j, NULL, true);
-    ful__json_text(&j, NULL, "\xff\xc3\xa9\x7f");
-    ful__json_text(&j, NULL, NULL);
-    ful__json_close(&j, ']');
-    ful__json_hex(&j, "e", 0xAB);
-    ful__json_raw(&j, "f", "{\"x\": 1}");
-    ful__json_open(&j, "g", '{');
-    ful__json_close(&j, '}');
-    ful__json_reals(&j, "h", (const double[]){1, 1e300, 1.0 / 3}, 3);
-    ful__json_close(&j, '}');
-    assert_ok(ful__json_take(&j, &text));
+    ful__emit_open(&j, NULL, '{');
+    ful__emit_real(&j, "a\"\n", 0.1);
+    ful__emit_real(&j, "b", __builtin_nan(""));
+    ful__emit_int(&j, "c", INT64_MIN);
+    ful__emit_open(&j, "d", '[');
+    ful__emit_bool(&j, NULL, true);
+    ful__emit_text(&j, NULL, "\xff\xc3\xa9\x7f");
+    ful__emit_text(&j, NULL, NULL);
+    ful__emit_close(&j, ']');
+    ful__emit_hex(&j, "e", 0xAB);
+    ful__emit_raw(&j, "f", "{\"x\": 1}");
+    ful__emit_open(&j, "g", '{');
+    ful__emit_close(&j, '}');
+    ful__emit_reals(&j, "h", (const double[]){1, 1e300, 1.0 / 3}, 3);
+    ful__emit_close(&j, '}');
+    assert_ok(ful__emit_take(&j, &text));
     assert_string_equal(
         text, "{\"a\\\"\\u000a\": 0.1, \"b\": null, \"c\": -9223372036854775808, \"d\": [true, \"?\xc3\xa9\\u007f\", null], "
               "\"e\": \"00000000000000ab\", \"f\": {\"x\": 1}, \"g\": {}, \"h\": [1, 1e+300, 0.3333333333333333]}");

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every checkpoint has, whoever reads it. */
+#ifndef FUL_TRAIN_CHECKPOINT_H
+#define FUL_TRAIN_CHECKPOINT_H
+
+#include "train/safetensors.h"
+#include <fulcrum/net.h>
+
+#define FUL__CHECKPOINT_FORMAT "fulcrum-checkpoint-1"
+
+/* A safetensors file of this format; it has the metadata "config". */
+ful_status ful__checkpoint_open(const char *path, ful__st_file **out) FUL_CHECK_RESULT;
+/* Copies every parameter of the net from the tensors "<kind>/<name>" ("<name>" where kind is ""); each must have its shape. */
+ful_status ful__checkpoint_read_params(const ful__st_file *file, const char *kind, ful_net *net) FUL_CHECK_RESULT;
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Evaluating a net on all batches of a loader. */
+#ifndef FUL_TRAIN_EVALUATE_H
+#define FUL_TRAIN_EVALUATE_H
+
+#include <fulcrum/train.h>
+
+/* What is needed for it, allocated once. */
+typedef struct ful__evaluator {
+    ful_net *net; /* borrowed */
+    int classes;
+    float *logits; /* [batch][classes] */
+} ful__evaluator;
+
+ful_status ful__evaluator_init(ful__evaluator *e, ful_net *net, int batch_max) FUL_CHECK_RESULT;
+void ful__evaluator_deinit(ful__evaluator *e); /* accepts a zeroed struct */
+
+/* Called after each batch. */
+typedef void (*ful__batch_fn)(void *ctx, const ful_batch *batch, int64_t number);
+
+/*
+ * Adds to a zeroed `out`: count, correct, top 5, mean loss, seconds in the net, and the confusion table where out->confusion is
+ * given. A stop flag that rises is FUL_ERR_INTERRUPTED, a loss that is no number FUL_ERR_NUMERIC.
+ */
+ful_status ful__evaluate(ful__evaluator *e, ful_loader *loader, const char *split, const volatile int *stop,
+                         ful__batch_fn after, void *ctx, ful_eval *out) FUL_CHECK_RESULT;
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The run's folder: one run at a time works in it, and a resumed one finds no rows of epochs it will train again. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "train/run.h"
+
+enum { ROWS_MAX_BYTES = 1 << 30, CONFIG_MAX_BYTES = 1 << 20 };
+
+ful_status ful__folder_path(const ful__run *run, const char *name, char **out)
+{
+    return ful__path_join(out, run->folder, name);
+}
+
+/* The folder's entries; NULL after the last. */
+static const char *next_entry(DIR *dir)
+{
+    for (const struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) return entry->d_name;
+    return NULL;
+}
+
+static ful_status open_entries(const ful__run *run, DIR **out)
+{
+    *out = opendir(run->folder);
+    FUL_FAIL_IF(!*out, FUL_ERR_IO, "cannot look into '%s': %s", run->folder, strerror(errno));
+    return FUL_OK;
+}
+
+static ful_status check_empty(const ful__run *run)
+{
+    DIR *dir = NULL;
+    ful_status status = FUL_OK;
+    FUL_TRY(open_entries(run, &dir));
+    const char *name = next_entry(dir);
+    if (name)
+        status = ful__fail(FUL_ERR_CONFIG, "cannot train into '%s', which has '%s' in it: it must be empty, or the run resumed",
+                           run->folder, name);
+    closedir(dir);
+    return status;
+}
+
+ful_status ful__folder_open(ful__run *run)
+{
+    FUL_TRY(ful__mkdirs(run->folder));
+    run->lock = open(run->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    FUL_FAIL_IF(run->lock < 0, FUL_ERR_IO, "cannot open the folder '%s': %s", run->folder, strerror(errno));
+    const int locked = flock(run->lock, LOCK_EX | LOCK_NB);
+    FUL_FAIL_IF(locked != 0 && errno == EWOULDBLOCK, FUL_ERR_CONFIG, "cannot train into '%s': another run is at work there",
+                run->folder);
+    return run->options.resume ? FUL_OK : check_empty(run);
+}
+
+void ful__folder_close(ful__run *run)
+{
+    if (run->lock >= 0) close(run->lock); /* which unlocks */
+    run->lock = -1;
+}
+
+ful_status ful__folder_write(const ful__run *run, const char *name, const char *text)
+{
+    char *path = NULL;
+    FUL_TRY(ful__folder_path(run, name, &path));
+    const ful_status status = ful__file_write(path, text, strlen(text));
+    ful__free(path);
+    return status;
+}
+
+/* Configuration ------------------------------------------------------------------------------------------------------------ */
+
+/* Keys that say where and how fast, not what: a run may go on with others. Sizes of 0 are still to be filled. */
+static void take_free_keys(ful_config *to, const ful_config *from)
+{
+    memcpy(to->data.path, from->data.path, sizeof to->data.path);
+    memcpy(to->data.cache, from->data.cache, sizeof to->data.cache);
+    to->data.workers = from->data.workers;
+    to->train.threads = from->train.threads;
+    if (from->net.height == 0) to->net.height = 0;
+    if (from->net.in_channels == 0) to->net.in_channels = 0;
+    if (from->net.classes == 0) to->net.classes = 0;
+}
+
+/* The first line in which two texts differ, without its line break; "" at the end. */
+static void first_difference(const char *a, const char *b, char *line_a, char *line_b, size_t bytes)
+{
+    size_t start = 0;
+    for (size_t i = 0; a[i] && a[i] == b[i]; i++)
+        if (a[i] == '\n') start = i + 1;
+    a += start;
+    b += start;
+    snprintf(line_a, bytes, "%.*s", (int)strcspn(a, "\n"), a);
+    snprintf(line_b, bytes, "%.*s", (int)strcspn(b, "\n"), b);
+}
+
+static ful_status compare_text(const ful__run *run, const ful_config *stored)
+{
+    char *was = NULL, *is = NULL, line_was[100], line_is[100];
+    ful_status status = FUL_OK;
+    FUL_TRY_GOTO(status, done, ful_config_write(stored, &was));
+    FUL_TRY_GOTO(status, done, ful_config_write(&run->config, &is));
+    if (strcmp(was, is) == 0) goto done;
+    first_difference(was, is, line_was, line_is, sizeof line_was);
+    status = ful__fail(FUL_ERR_CONFIG,
+                       "cannot resume in '%s': its config.yaml has '%s', the configuration now '%s'; they must agree",
+                       run->folder, line_was + strspn(line_was, " "), line_is + strspn(line_is, " "));
+done:
+    ful__free(was);
+    ful__free(is);
+    return status;
+}
+
+ful_status ful__folder_compare_config(ful__run *run)
+{
+    char *path = NULL, *text = NULL;
+    size_t bytes = 0;
+    ful_config *stored = NULL;
+    ful_status status = FUL_OK;
+    FUL_TRY_GOTO(status, done, ful__folder_path(run, "config.yaml", &path));
+    if (!ful__path_exists(path)) goto done;
+    FUL_TRY_GOTO(status, done, ful__calloc(&stored, 1, sizeof *stored, "a configuration"));
+    FUL_TRY_GOTO(status, done, ful__file_read(path, CONFIG_MAX_BYTES, &text, &bytes));
+    FUL_TRY_GOTO(status, done, ful_config_parse(path, text, stored));
+    take_free_keys(stored, &run->config);
+    FUL_TRY_GOTO(status, done, compare_text(run, stored));
+done:
+    ful__free(path);
+    ful__free(text);
+    ful__free(stored);
+    return status;
+}
+
+/* Cleaning --------------------------------------------------------------------------------------------------------------- */
+
+/* What killed writers left. */
+static ful_status remove_temporaries(const ful__run *run)
+{
+    DIR *dir = NULL;
+    FUL_TRY(open_entries(run, &dir));
+    for (const char *name; (name = next_entry(dir));)
+        if (strstr(name, ".tmp-")) unlinkat(run->lock, name, 0);
+    closedir(dir);
+    return FUL_OK;
+}
+
+/* Keeps the lines {"epoch": n, … with n <= the finished epochs, up to the first that is cut off. */
+static size_t kept_bytes(const char *text, int epochs)
+{
+    size_t kept = 0;
+    for (;;) {
+        const char *end = strchr(text + kept, '\n');
+        int epoch = 0;
+        if (!end || sscanf(text + kept, "{\"epoch\": %d", &epoch) != 1 || epoch > epochs) return kept;
+        kept = (size_t)(end - text) + 1;
+    }
+}
+
+static ful_status trim_rows(const ful__run *run, const char *name)
+{
+    char *path = NULL, *text = NULL;
+    size_t bytes = 0;
+    ful_status status = FUL_OK;
+    FUL_TRY_GOTO(status, done, ful__folder_path(run, name, &path));
+    if (!ful__path_exists(path)) goto done;
+    FUL_TRY_GOTO(status, done, ful__file_read(path, ROWS_MAX_BYTES, &text, &bytes));
+    const size_t kept = kept_bytes(text, run->h.epoch);
+    if (kept < bytes) FUL_TRY_GOTO(status, done, ful__file_write(path, text, kept));
+done:
+    ful__free(path);
+    ful__free(text);
+    return status;
+}
+
+ful_status ful__folder_clean(const ful__run *run)
+{
+    FUL_TRY(remove_temporaries(run));
+    unlinkat(run->lock, "error.json", 0);
+    FUL_TRY(trim_rows(run, "metrics.jsonl"));
+    return trim_rows(run, "routing.jsonl");
+}
+
+/* As far as it can be told: the disk may be what failed. */
+void ful__folder_report_error(const ful__run *run, ful_status status)
+{
+    char message[1024];
+    char *text = NULL;
+    ful__emitter j = {0};
+    snprintf(message, sizeof message, "%s", ful_error_message());
+    ful__emit_open(&j, NULL, '{');
+    ful__emit_text(&j, "status", ful_status_name(status));
+    ful__emit_text(&j, "message", message);
+    ful__emit_int(&j, "epoch", run->h.epoch + 1);
+    ful__emit_close(&j, '}');
+    if (ful__emit_take(&j, &text) == FUL_OK) (void)!ful__folder_write(run, "error.json", text);
+    ful__free(text);
+    (void)ful__fail(status, "%s", message);
+}

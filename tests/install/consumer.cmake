@@ -3,9 +3,9 @@ cmake_minimum_required(VERSION 3.25)
 project(consumer LANGUAGES C)
 find_package(fulcrum ${VERSION} REQUIRED COMPONENTS shared static)
 add_executable(consumer_shared ${CONSUMER})
-target_link_libraries(consumer_shared PRIVATE fulcrum::fulcrum)
+target_link_libraries(consumer_shared PRIVATE fulcrum::fulcrum m)
 add_executable(consumer_static ${CONSUMER})
-target_link_libraries(consumer_static PRIVATE fulcrum::static)
+target_link_libraries(consumer_static PRIVATE fulcrum::static m)
 
 # The shared library must do without what only the static one needs.
 foreach(name fulcrum::PNG PkgConfig::YAML)

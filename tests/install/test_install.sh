@@ -37,7 +37,7 @@ cmake --build "$stage/package/build" >"$stage/make.log" || { cat "$stage/make.lo
 step pkg-config
 PKG_CONFIG_PATH=$libdir/pkgconfig
 export PKG_CONFIG_PATH
-$CC -std=c17 -Wall -Wextra -Werror "$stage/consumer.c" -o "$stage/consumer" $(pkg-config --cflags --libs fulcrum)
+$CC -std=c17 -Wall -Wextra -Werror "$stage/consumer.c" -o "$stage/consumer" $(pkg-config --cflags --libs fulcrum) -lm
 LD_LIBRARY_PATH=$libdir "$stage/consumer"
 pkg-config --static --libs fulcrum | grep -q -e -ldnnl
 

@@ -3,9 +3,9 @@
 #ifndef FULCRUM_CORE_H
 #define FULCRUM_CORE_H
 
+#include <fulcrum/status.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <fulcrum/status.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -17,7 +17,8 @@ FUL_API const char *ful_version(void);
 typedef enum ful_log_level { FUL_LOG_ERROR = 0, FUL_LOG_WARN = 1, FUL_LOG_INFO = 2, FUL_LOG_DEBUG = 3 } ful_log_level;
 typedef void (*ful_log_fn)(void *cookie, ful_log_level level, const char *message);
 
-/* Where log lines go. fn = NULL (the default) drops them. The cookie remains the caller's. Not thread-safe against running work. */
+/* Where log lines go. fn = NULL (the default) drops them. The cookie remains the caller's. Not thread-safe against running
+ * work. */
 FUL_API void ful_log_set(ful_log_fn fn, void *cookie, ful_log_level most_verbose);
 
 /* Worker threads of every parallel loop, oneDNN's included (default: the cores this process may run on). n >= 1. */
@@ -26,9 +27,9 @@ FUL_API int ful_threads_get(void);
 
 /* CPU levels that kernels may use, a bit each. The mask switches levels off (also environment FULCRUM_CPU_MASK, hex). */
 enum { FUL_CPU_AVX2 = 1u << 0, FUL_CPU_AVX512 = 1u << 1 };
-FUL_API unsigned ful_cpu_flags(void);          /* what the machine has, less what the mask hides */
-FUL_API void ful_cpu_mask_set(unsigned mask);  /* keep only these bits; call before building any graph */
-FUL_API const char *ful_cpu_name(void);        /* brand string, e.g. "Intel(R) Xeon(R) …" */
+FUL_API unsigned ful_cpu_flags(void);         /* what the machine has, less what the mask hides */
+FUL_API void ful_cpu_mask_set(unsigned mask); /* keep only these bits; call before building any graph */
+FUL_API const char *ful_cpu_name(void);       /* brand string, e.g. "Intel(R) Xeon(R) …" */
 
 #ifdef __cplusplus
 }

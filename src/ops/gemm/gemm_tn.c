@@ -56,7 +56,8 @@ static void pack_b(float *to, const ful__gemm_tn_job *job, int64_t n0, int64_t n
 {
     for (int64_t j = n0; j < n1; j += nr)
         for (int64_t p = 0; p < kc; p++, to += nr)
-            copy_row(to, job->b + (row + p) * job->ldb + j, ful__at_most(nr, n1 - j), job->n - j, nr);
+            copy_row(to, job->b + (job->b_index ? job->b_index[row + p] : row + p) * job->ldb + j, ful__at_most(nr, n1 - j),
+                     job->n - j, nr);
 }
 
 /* to[tile][p][i] = A[row + p][m0 + begin of the tile + i]: row after row, because the rows come from memory. */

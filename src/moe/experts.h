@@ -45,10 +45,10 @@ typedef struct ful__experts_run {
     const int64_t *offset; /* [e+1] rows of expert i: offset[i] .. offset[i+1] */
     const float *x;        /* input rows, row r at index[r] (at r when index is NULL) */
     const uint32_t *index;
-    float *o;   /* forward: output rows, written */
+    float *o;   /* output rows: forward writes them, backward may read them */
     float *d_o; /* backward: gradient of o; overwritten by the grouped way */
     float *dx;  /* backward: gradient of the input rows, written; NULL where nobody needs it. Grouped: may be d_o */
-    bool train, repack;
+    bool repack;
     uint64_t seed, step;
     double progress;
     float *const *w, *const *dw; /* of expert 0's first parameter; expert i's begin at i*n_params */

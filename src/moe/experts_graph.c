@@ -113,6 +113,7 @@ ful_status ful__experts_backward_graph(ful__experts *x, ful__experts_run *run)
         if (run->offset[i + 1] == run->offset[i]) continue;
         ful__exec_run r = run_of(x, run, i, true);
         r.x = rows_of(x, run, i);
+        r.y = run->o + run->offset[i] * x->width;
         r.dy = run->d_o + run->offset[i] * x->width;
         r.dx = run->dx ? run->dx + run->offset[i] * x->width : NULL;
         r.work = work;

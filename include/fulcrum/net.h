@@ -28,7 +28,7 @@ typedef struct ful_moe_site {
 /* The `net:` block. */
 typedef struct ful_net_config {
     char arch[32];             /* resnet8|14|20|32|56, resnet18|34, dwnet_s|m|l ("dwnet" = m), mlp, linear (default "resnet20") */
-    int width;                 /* channels of the first stage; 0 = the arch's own (16 | 64 | 32 | 256) */
+    int width;                 /* channels of the first stage; 0 = the arch's own (resnet8..56 16, resnet18|34 64, dwnet_s|m|l 16|32|48, mlp 256) */
     int depth;                 /* mlp: hidden layers; 0 = the arch's own */
     int height, in_channels;   /* input (height = width), filled from the data set when 0 */
     int classes;               /* filled from the data set when 0 */

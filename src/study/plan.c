@@ -111,11 +111,7 @@ static ful_status expand_arm(ful_study *s, const ful__yaml *node, const char *fi
         ful__yaml *copy = NULL;
         if (!word) continue;
         FUL_TRY(ful__yaml_dup(word, &copy));
-        const ful_status status = ful__yaml_put(*tree, words[i], copy);
-        if (status != FUL_OK) {
-            ful__yaml_destroy(&copy);
-            return status;
-        }
+        FUL_TRY(ful__yaml_put(*tree, words[i], copy));
     }
     const ful__yaml *dense = ful__yaml_get(*tree, "dense");
     arm->dense_active = dense && dense->kind == FUL__YAML_SCALAR && strcmp(dense->text, "active") == 0;
@@ -258,7 +254,6 @@ static ful_status load_base(ful_study *s, const char *plan_path)
     ful_status status = ful__yaml_load(path, &loaded);
     ful__free(path);
     if (status == FUL_OK) status = ful__yaml_put(s->plan, "base", loaded);
-    if (status != FUL_OK) ful__yaml_destroy(&loaded);
     return status;
 }
 
@@ -271,11 +266,7 @@ static ful_status apply(ful_study *s, const char *assignment)
     if (!ful__yaml_get(s->plan, "base")) {
         ful__yaml *base = NULL;
         FUL_TRY(ful__yaml_new(FUL__YAML_MAP, NULL, &base));
-        const ful_status status = ful__yaml_put(s->plan, "base", base);
-        if (status != FUL_OK) {
-            ful__yaml_destroy(&base);
-            return status;
-        }
+        FUL_TRY(ful__yaml_put(s->plan, "base", base));
     }
     return ful__yaml_set(ful__yaml_get(s->plan, "base"), assignment);
 }

@@ -5,6 +5,19 @@
 #include <string.h>
 
 static const ful__ref_entry entries[] = {
+    {"conv2d", ful__conv2d_fwd__ref, ful__conv2d_bwd__ref},
+    {"conv_fused", ful__conv_fused_fwd__ref, NULL},
+    {"linear", ful__linear_fwd__ref, ful__linear_bwd__ref},
+    {"reorder", ful__reorder_fwd__ref, ful__reorder_bwd__ref},
+    {"batchnorm", ful__batchnorm_fwd__ref, ful__batchnorm_bwd__ref},
+    {"layernorm", ful__layernorm_fwd__ref, ful__layernorm_bwd__ref},
+    {"act", ful__act_fwd__ref, ful__act_bwd__ref},
+    {"add", ful__add_fwd__ref, ful__add_bwd__ref},
+    {"global_avg_pool", ful__global_avg_pool_fwd__ref, ful__global_avg_pool_bwd__ref},
+    {"pool", ful__pool_fwd__ref, ful__pool_bwd__ref},
+    {"flatten", ful__flatten_fwd__ref, ful__flatten_bwd__ref},
+    {"dropout", ful__dropout_fwd__ref, ful__dropout_bwd__ref},
+    {"scale", ful__scale_fwd__ref, ful__scale_bwd__ref},
     {NULL, NULL, NULL},
 };
 

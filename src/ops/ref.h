@@ -43,6 +43,15 @@ const ful__ref_entry *ful__ref_find(const char *op);
 FUL__REF_DECLARE(conv2d);
 FUL__REF_DECLARE(linear);
 FUL__REF_DECLARE(reorder);
+FUL__REF_DECLARE(batchnorm);
+FUL__REF_DECLARE(layernorm);
+FUL__REF_DECLARE(act);
+FUL__REF_DECLARE(add);
+FUL__REF_DECLARE(global_avg_pool);
+FUL__REF_DECLARE(pool);
+FUL__REF_DECLARE(flatten);
+FUL__REF_DECLARE(dropout);
+FUL__REF_DECLARE(scale);
 void ful__conv_fused_fwd__ref(const ful__ref *r);
 
 #endif

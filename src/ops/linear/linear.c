@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * linear: y[r][o] = sum_i x[r][i] w[o][i] + b[o] for every row r = (image, position). Built on our own GEMM, so a row's bits do
- * not depend on its batch.
+ * linear: y[t][out] = x[t][in] W^T + b at every position t of every image, on our own GEMM. The packed copies are W^T for
+ * forward and W for the gradient of x.
  */
-#include <string.h>
+#include <math.h>
 
 #include "core/parallel.h"
 #include "ops/common.h"
@@ -12,8 +12,6 @@
 typedef struct linear_op {
     ful__op base;
     ful_linear_attr attr;
-    bool train;            /* planned for backward: W's own panels are packed too */
-    size_t packed_forward; /* floats of W^T's panels; those of W (backward for x) follow */
 } linear_op;
 
 void ful_linear_defaults(ful_linear_attr *attr)
@@ -21,118 +19,118 @@ void ful_linear_defaults(ful_linear_attr *attr)
     *attr = (ful_linear_attr){.bias = true, .init = FUL_INIT_LECUN_NORMAL, .gain = 1.0f};
 }
 
+static ful_status describe(ful__op *op, const ful_linear_attr *a)
+{
+    const int64_t positions = (int64_t)op->x[0].h * op->x[0].w, in = op->x[0].c;
+    FUL_TRY(ful__op_takes(op, 1));
+    FUL_FAIL_IF(a->out_features < 1, FUL_ERR_ARG, "cannot build linear '%s' with out_features=%d: it must be at least 1",
+                op->name, a->out_features);
+    FUL_FAIL_IF(positions > INT32_MAX / a->out_features, FUL_ERR_ARG,
+                "cannot build linear '%s' with out_features=%d on %lld positions: the product must be below 2^31", op->name,
+                a->out_features, (long long)positions);
+    FUL_FAIL_IF(!isfinite(a->gain) || a->gain < 0, FUL_ERR_ARG,
+                "cannot build linear '%s' with gain=%g: it must be finite and >= 0", op->name, (double)a->gain);
+    const int64_t shape[2] = {a->out_features, in};
+    op->y.c = a->out_features;
+    op->cost.macs = positions * in * a->out_features;
+    FUL_TRY(ful__op_add_param(op, "weight", 2, shape, a->init, a->gain, in, true, true));
+    return a->bias ? ful__op_add_param(op, "bias", 1, shape, FUL_INIT_ZEROS, 1.0f, in, true, false) : FUL_OK;
+}
+
 static ful_status create(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out)
 {
-    linear_op *op = NULL;
+    linear_op *op;
+    *out = NULL;
     FUL_TRY(ful__calloc(&op, 1, sizeof *op, "a linear layer"));
     op->attr = *(const ful_linear_attr *)attr;
-    const ful_linear_attr *a = &op->attr;
     ful_status status = ful__op_init(&op->base, &ful__op_linear, name, x, n_x);
-    if (status == FUL_OK) status = ful__op_takes(&op->base, 1);
-    if (status == FUL_OK && a->out_features < 1)
-        status = ful__fail(FUL_ERR_ARG, "cannot build linear '%s' with out_features=%d: it must be at least 1", name,
-                           a->out_features);
-    if (status == FUL_OK) {
-        const int64_t in = x[0].c, out_features = a->out_features, shape[2] = {out_features, in};
-        op->base.y.c = a->out_features;
-        op->base.cost.macs = (int64_t)x[0].h * x[0].w * in * out_features;
-        status = ful__op_add_param(&op->base, "weight", 2, shape, a->init, a->gain, in, true, true);
-        if (status == FUL_OK && a->bias)
-            status = ful__op_add_param(&op->base, "bias", 1, shape, FUL_INIT_ZEROS, 1.0f, in, true, false);
-    }
+    if (status == FUL_OK) status = describe(&op->base, &op->attr);
     return ful__op_made(&op->base, status, out);
 }
 
-static int64_t rows_of(const ful__op *op, int n)
+/* Floats of the packed W^T; W for backward lies behind them. */
+static size_t packed_forward(const ful__op *op)
 {
-    return (int64_t)n * op->x[0].h * op->x[0].w;
+    return ful__align64(ful__gemm_packed_floats(op->x[0].c, op->y.c) * sizeof(float)) / sizeof(float);
 }
 
 static ful_status plan(ful__op *op, int n_max, bool train)
 {
-    linear_op *l = (linear_op *)op;
-    const int64_t in = op->x[0].c, out = op->y.c;
-    l->train = train;
-    l->packed_forward = ful__gemm_packed_floats(in, out);
-    op->need = (ful__need){.backward_x = train};
-    op->need.packed = (l->packed_forward + (train ? ful__gemm_packed_floats(out, in) : 0)) * sizeof(float);
-    if (train) op->need.scratch_fixed = ful__gemm_tn_scratch_floats(rows_of(op, n_max), out, in) * sizeof(float);
+    const int in = op->x[0].c, out = op->y.c;
+    const int64_t rows = (int64_t)n_max * op->x[0].h * op->x[0].w;
+    op->need = (ful__need){.packed = packed_forward(op) * sizeof(float)};
+    if (!train) return FUL_OK;
+    op->need.packed += ful__gemm_packed_floats(out, in) * sizeof(float);
+    op->need.scratch_fixed = ful__gemm_tn_scratch_floats(rows, out, in) * sizeof(float);
+    op->need.backward_x = 1u;
     return FUL_OK;
 }
 
-/* ---- packing: both forms at once, panels shared out over the threads ---- */
-
-typedef struct pack_pass {
+/* Packing is shared out by a few panels of columns. */
+typedef struct packing {
+    float *to;
     const float *w;
-    float *forward, *backward;
-    int64_t in, out;
-} pack_pass;
+    int64_t rs, cs, k, n;
+} packing;
 
-static void pack_piece(void *ctx, int64_t chunk, int thread)
+enum { PANELS_A_CHUNK = 2 };
+
+static void pack_chunk(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
-    const pack_pass *p = ctx;
-    const int64_t first = ful__gemm_panels(p->out);
-    if (chunk < first)
-        ful__gemm_pack(p->forward, p->w, 1, p->in, p->in, p->out, chunk, chunk + 1);
-    else
-        ful__gemm_pack(p->backward, p->w, p->in, 1, p->out, p->in, chunk - first, chunk - first + 1);
+    const packing *p = ctx;
+    const int64_t panels = ful__gemm_panels(p->n), begin = chunk * PANELS_A_CHUNK;
+    const int64_t end = begin + PANELS_A_CHUNK < panels ? begin + PANELS_A_CHUNK : panels;
+    ful__gemm_pack(p->to, p->w, p->rs, p->cs, p->k, p->n, begin, end);
 }
 
-static float *pack(const linear_op *l, const ful__run *run)
+static void pack(packing p)
 {
-    float *packed = run->packed;
-    if (!run->repack) return packed;
-    pack_pass p = {
-        .w = run->w[0], .forward = packed, .backward = packed + l->packed_forward, .in = l->base.x[0].c, .out = l->base.y.c};
-    ful__parallel_for(ful__gemm_panels(p.out) + (l->train ? ful__gemm_panels(p.in) : 0), pack_piece, &p);
-    return packed;
+    ful__parallel_for((ful__gemm_panels(p.n) + PANELS_A_CHUNK - 1) / PANELS_A_CHUNK, pack_chunk, &p);
 }
-
-/* ---- passes ---- */
 
 static ful_status forward(ful__op *op, const ful__run *run)
 {
-    if (run->n == 0) return FUL_OK;
-    const linear_op *l = (const linear_op *)op;
-    const ful__gemm_job job = {.m = rows_of(op, run->n),
-                               .n = op->y.c,
-                               .k = op->x[0].c,
+    const linear_op *l = (linear_op *)op;
+    const int in = op->x[0].c, out = op->y.c;
+    if (run->repack) pack((packing){.to = run->packed, .w = run->w[0], .rs = 1, .cs = in, .k = in, .n = out});
+    const ful__gemm_job job = {.m = (int64_t)run->n * op->x[0].h * op->x[0].w,
+                               .n = out,
+                               .k = in,
                                .a = run->x[0],
-                               .a_rs = op->x[0].c,
+                               .a_rs = in,
                                .a_cs = 1,
-                               .b_packed = pack(l, run),
+                               .b_packed = run->packed,
                                .c = run->y,
-                               .ldc = op->y.c,
+                               .ldc = out,
                                .bias = l->attr.bias ? run->w[1] : NULL};
     ful__gemm_grouped(&job, 1);
     if (run->counters) run->counters->macs += job.m * job.n * job.k;
     return FUL_OK;
 }
 
+static void backward_x(const ful__op *op, const ful__run *run, int64_t rows)
+{
+    const int in = op->x[0].c, out = op->y.c;
+    float *packed = (float *)run->packed + packed_forward(op);
+    if (run->repack) pack((packing){.to = packed, .w = run->w[0], .rs = in, .cs = 1, .k = out, .n = in});
+    const ful__gemm_job job = {
+        .m = rows, .n = in, .k = out, .a = run->dy, .a_rs = out, .a_cs = 1, .b_packed = packed, .c = run->dx[0], .ldc = in};
+    ful__gemm_grouped(&job, 1);
+}
+
 static ful_status backward(ful__op *op, const ful__run *run)
 {
-    if (run->n == 0) return FUL_OK;
-    const linear_op *l = (const linear_op *)op;
-    const int64_t rows = rows_of(op, run->n), in = op->x[0].c, out = op->y.c;
-    if (run->dx[0]) {
-        const ful__gemm_job job = {.m = rows,
-                                   .n = in,
-                                   .k = out,
-                                   .a = run->dy,
-                                   .a_rs = out,
-                                   .a_cs = 1,
-                                   .b_packed = (const float *)run->packed + l->packed_forward,
-                                   .c = run->dx[0],
-                                   .ldc = in};
-        ful__gemm_grouped(&job, 1);
-    }
-    if (run->dw[0]) {
+    const linear_op *l = (linear_op *)op;
+    const int in = op->x[0].c, out = op->y.c;
+    const int64_t rows = (int64_t)run->n * op->x[0].h * op->x[0].w;
+    if (run->dx[0]) backward_x(op, run, rows);
+    if (run->dw && run->dw[0]) {
         const ful__gemm_tn_job job = {
             .rows = rows, .m = out, .n = in, .a = run->dy, .lda = out, .b = run->x[0], .ldb = in, .c = run->dw[0], .ldc = in};
         ful__gemm_tn_grouped(&job, 1, run->scratch);
     }
-    if (l->attr.bias && run->dw[1]) ful__column_sums(run->dy, rows, out, out, run->dw[1]);
+    if (run->dw && l->attr.bias && run->dw[1]) ful__column_sums(run->dy, rows, out, out, run->dw[1]);
     return FUL_OK;
 }
 

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What conv2d and conv_fused share. */
+#ifndef FUL_OPS_CONV2D_H
+#define FUL_OPS_CONV2D_H
+
+#include "ops/op.h"
+
+/* Checks the attributes against x and gives the shape of y. type: for messages. */
+ful_status ful__conv2d_shape(const char *type, const char *name, const ful_conv2d_attr *attr, ful_shape x,
+                             ful_shape *y_out) FUL_CHECK_RESULT;
+/* Adds weight (and bias), sets y and the cost. */
+ful_status ful__conv2d_describe(ful__op *op, const ful_conv2d_attr *attr) FUL_CHECK_RESULT;
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conv2d and conv_fused on oneDNN. */
+#include "ops/common.h"
+#include "ops/conv2d/conv2d.h"
+#include "ops/dnnl/dnnl_shim.h"
+#include "ops/reorder/reorder.h"
+
+typedef struct conv_op {
+    ful__op base;
+    ful__conv_fused_attr attr;
+    bool fused;
+    ful__dnnl_conv *dnnl; /* made by plan */
+} conv_op;
+
+static void destroy(ful__op *op)
+{
+    if (op) ful__dnnl_conv_destroy(&((conv_op *)op)->dnnl);
+    ful__op_free(op);
+}
+
+static ful_status check_fused(const ful__op *op, const ful__conv_fused_attr *a)
+{
+    const ful_shape r = op->x[1], y = op->y;
+    FUL_FAIL_IF(op->n_x != (a->residual ? 2 : 1), FUL_ERR_ARG,
+                "cannot build conv_fused '%s' with %d inputs, residual=%d: it takes %d", op->name, op->n_x, a->residual,
+                a->residual ? 2 : 1);
+    FUL_FAIL_IF(!a->conv.bias, FUL_ERR_ARG, "cannot build conv_fused '%s' with bias=false: folding gives it one", op->name);
+    FUL_FAIL_IF(a->act != FUL_ACT_NONE && a->act != FUL_ACT_RELU, FUL_ERR_ARG,
+                "cannot build conv_fused '%s' with act=%d: it must be none or relu", op->name, (int)a->act);
+    FUL_FAIL_IF(a->residual && (r.h != y.h || r.w != y.w || r.c != y.c), FUL_ERR_ARG,
+                "cannot build conv_fused '%s' with a residual of %dx%dx%d: it must have the output's shape %dx%dx%d", op->name,
+                r.h, r.w, r.c, y.h, y.w, y.c);
+    return FUL_OK;
+}
+
+static ful_status create(const ful__op_type *type, const char *name, const ful__conv_fused_attr *attr, const ful_shape *x,
+                         int n_x, ful__op **out)
+{
+    conv_op *op;
+    *out = NULL;
+    FUL_TRY(ful__calloc(&op, 1, sizeof *op, "a convolution"));
+    op->attr = *attr;
+    op->fused = type == &ful__op_conv_fused;
+    ful_status status = ful__op_init(&op->base, type, name, x, n_x);
+    if (status == FUL_OK) status = ful__conv2d_describe(&op->base, &attr->conv);
+    if (status == FUL_OK) status = op->fused ? check_fused(&op->base, attr) : ful__op_takes(&op->base, 1);
+    return ful__op_made(&op->base, status, out);
+}
+
+static ful_status conv2d_create(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out)
+{
+    const ful__conv_fused_attr a = {.conv = *(const ful_conv2d_attr *)attr, .act = FUL_ACT_NONE};
+    return create(&ful__op_conv2d, name, &a, x, n_x, out);
+}
+
+static ful_status conv_fused_create(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out)
+{
+    return create(&ful__op_conv_fused, name, attr, x, n_x, out);
+}
+
+static ful__dnnl_conv_spec spec_of(const conv_op *op, int n_max, bool train)
+{
+    return (ful__dnnl_conv_spec){.name = op->base.name,
+                                 .attr = op->attr.conv,
+                                 .x = op->base.x[0],
+                                 .y = op->base.y,
+                                 .x_layout = op->base.x_layout[0],
+                                 .y_layout = op->base.y_layout,
+                                 .sum = op->attr.residual,
+                                 .relu = op->attr.act == FUL_ACT_RELU,
+                                 .train = train && !op->fused,
+                                 .n_max = n_max};
+}
+
+static void layouts(ful__op *base)
+{
+    const ful__dnnl_conv_spec spec = spec_of((conv_op *)base, 1, false);
+    ful__dnnl_conv_layouts(&spec, &base->x_layout[0], &base->y_layout);
+    base->x_layout[1] = base->y_layout;
+}
+
+static ful_status plan(ful__op *base, int n_max, bool train)
+{
+    conv_op *op = (conv_op *)base;
+    ful__dnnl_conv_destroy(&op->dnnl); /* planned again */
+    const ful__dnnl_conv_spec spec = spec_of(op, n_max, train);
+    FUL_TRY(ful__dnnl_conv_create(&spec, &op->dnnl));
+    base->need = (ful__need){0};
+    ful__dnnl_conv_need(op->dnnl, &base->need);
+    base->need.backward_x = 1u;
+    base->need.inplace_1 = op->attr.residual;
+    return FUL_OK;
+}
+
+static ful__dnnl_conv_run dnnl_run(const conv_op *op, const ful__run *run)
+{
+    ful__dnnl_conv_run r = {.n = run->n, .repack = run->repack, .packed = run->packed, .scratch = run->scratch};
+    r.x = run->x[0];
+    r.w = run->w[0];
+    r.bias = op->attr.conv.bias ? run->w[1] : NULL;
+    return r;
+}
+
+static ful_status forward(ful__op *base, const ful__run *run)
+{
+    conv_op *op = (conv_op *)base;
+    if (run->n == 0) return FUL_OK;
+    ful__dnnl_conv_run r = dnnl_run(op, run);
+    r.y = run->y;
+    if (op->attr.residual && run->y != run->x[1])
+        ful__reorder(run->x[1], base->x_layout[1], run->y, base->y_layout, run->n, base->y);
+    FUL_TRY(ful__dnnl_conv_forward(op->dnnl, &r));
+    if (run->counters) run->counters->macs += ful__dnnl_conv_macs(op->dnnl) * run->n;
+    return FUL_OK;
+}
+
+static ful_status backward(ful__op *base, const ful__run *run)
+{
+    conv_op *op = (conv_op *)base;
+    if (run->n == 0) return FUL_OK;
+    ful__dnnl_conv_run r = dnnl_run(op, run);
+    r.dy = run->dy;
+    r.dx = run->dx[0];
+    r.dw = run->dw ? run->dw[0] : NULL;
+    r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
+    return ful__dnnl_conv_backward(op->dnnl, &r);
+}
+
+const ful__op_type ful__op_conv2d = {.name = "conv2d",
+                                     .create = conv2d_create,
+                                     .layouts = layouts,
+                                     .plan = plan,
+                                     .forward = forward,
+                                     .backward = backward,
+                                     .destroy = destroy};
+const ful__op_type ful__op_conv_fused = {.name = "conv_fused",
+                                         .create = conv_fused_create,
+                                         .layouts = layouts,
+                                         .plan = plan,
+                                         .forward = forward,
+                                         .destroy = destroy};

@@ -230,6 +230,34 @@ static void test_fused_training(void **state)
     ful_graph_destroy(&g);
 }
 
+/* The ops' own word on what may be done in place, and on what they save: sharing memory changes no bit. */
+static void test_sharing_changes_nothing(void **state)
+{
+    (void)state;
+    for (int train = 0; train < 2; train++) {
+        ful_graph *g = NULL;
+        rig shared, separate;
+        assert_ok(residual_net(false, &g));
+        rig_start(&shared, g, (ful__exec_spec){.train = train, .need_dx = train});
+        rig_start(&separate, g, (ful__exec_spec){.train = train, .need_dx = train, .off = FUL__EXEC_NO_REUSE});
+        rig *both[2] = {&shared, &separate};
+        for (int i = 0; i < 2; i++) {
+            assert_ok(ful__exec_forward(both[i]->exec, &both[i]->run));
+            assert_ok(ful__exec_backward(both[i]->exec, &both[i]->run));
+        }
+        assert_memory_equal(shared.y, separate.y, N_MAX * 12 * sizeof(float));
+        assert_memory_equal(shared.dx, separate.dx, N_MAX * 9 * 9 * 3 * sizeof(float));
+        for (int i = 0; i < shared.n_params; i++) {
+            const ful__param *p = ful__exec_param(shared.exec, i);
+            assert_memory_equal(shared.w[i], separate.w[i], (size_t)p->count * sizeof(float));
+            if (shared.dw[i]) assert_memory_equal(shared.dw[i], separate.dw[i], (size_t)p->count * sizeof(float));
+        }
+        rig_stop(&shared);
+        rig_stop(&separate);
+        ful_graph_destroy(&g);
+    }
+}
+
 static void test_fused_inference(void **state)
 {
     (void)state;
@@ -434,13 +462,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fused_training),
-        cmocka_unit_test(test_fused_inference),
-        cmocka_unit_test(test_gradient_of_net),
-        cmocka_unit_test(test_variable_batch),
-        cmocka_unit_test(test_no_allocation_in_a_step),
-        cmocka_unit_test(test_find_nonfinite),
-        cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_fused_training),  cmocka_unit_test(test_sharing_changes_nothing),
+        cmocka_unit_test(test_fused_inference), cmocka_unit_test(test_gradient_of_net),
+        cmocka_unit_test(test_variable_batch),  cmocka_unit_test(test_no_allocation_in_a_step),
+        cmocka_unit_test(test_find_nonfinite),  cmocka_unit_test(test_describe),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

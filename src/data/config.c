@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Defaults, names and checks of the data configuration; the library's memory in its callers' hands. */
+#include <math.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/mem.h"
+#include "data/clusters.h"
+#include "data/config.h"
+#include "data/limits.h"
+#include <fulcrum/data.h>
+
+static const ful_data_kind kinds[] = {
+    {"clusters", "generated images: 10 classes whose signs mean different things in 4 latent clusters; nothing to download"},
+    {"cifar10", "CIFAR-10: train/test archives or folders of class/file images, or cifar-10-batches-bin"},
+    {"cifar100", "CIFAR-100: train/test archives or folders of class/file images, or cifar-100-binary"},
+    {"mnist", "MNIST and sets in its format: IDX files, compressed or not"},
+    {"folder", "any folder or .tar/.tar.gz of class/file.{jpg,jpeg,png}; train/ and test/ (or val/) below data.path"},
+    {"pack", "what `fulcrum data pack` wrote: a file, or a folder with train.pack and test.pack"},
+    {NULL, NULL},
+};
+
+const ful_data_kind *ful_data_kinds(void)
+{
+    return kinds;
+}
+
+void ful_free(void *ptr)
+{
+    ful__free(ptr);
+}
+
+void ful_data_config_defaults(ful_data_config *config)
+{
+    *config = (ful_data_config){
+        .name = "clusters",
+        .workers = 1,
+        .std = {1, 1, 1},
+        .gen_train = 4000,
+        .gen_test = 1000,
+        .gen_classes = 10,
+        .gen_clusters = 4,
+        .gen_noise = FUL__CLUSTERS_NOISE,
+        .gen_seed = 1,
+    };
+}
+
+int ful__data_classes_of(const char *name)
+{
+    if (strcmp(name, "cifar10") == 0 || strcmp(name, "mnist") == 0) return 10;
+    return strcmp(name, "cifar100") == 0 ? 100 : 0;
+}
+
+static ful_status check_range(const char *key, long long value, long long low, long long high)
+{
+    FUL_FAIL_IF(value < low || value > high, FUL_ERR_CONFIG, "cannot use data.%s=%lld: it must be in %lld..%lld", key, value,
+                low, high);
+    return FUL_OK;
+}
+
+static ful_status check_norm(const ful_data_config *c)
+{
+    for (int i = 0; c->normalize_given && i < (c->channels ? c->channels : 3); i++) {
+        FUL_FAIL_IF(!isfinite(c->mean[i]) || !isfinite(c->std[i]) || c->std[i] <= 0, FUL_ERR_CONFIG,
+                    "cannot normalise with mean=%g, std=%g: both must be finite, std > 0", (double)c->mean[i],
+                    (double)c->std[i]);
+    }
+    return FUL_OK;
+}
+
+static ful_status check_generator(const ful_data_config *c)
+{
+    FUL_TRY(check_range("gen_train", c->gen_train, 1, 10000000));
+    FUL_TRY(check_range("gen_test", c->gen_test, 1, 10000000));
+    FUL_TRY(check_range("gen_classes", c->gen_classes, 2, FUL__CLUSTERS_CLASSES_MAX));
+    FUL_TRY(check_range("gen_clusters", c->gen_clusters, 1, FUL__CLUSTERS_MAX));
+    FUL_FAIL_IF(!(c->gen_noise >= 0 && c->gen_noise <= 255), FUL_ERR_CONFIG,
+                "cannot use data.gen_noise=%g: it must be in 0..255", c->gen_noise);
+    if (c->size != 0) FUL_TRY(check_range("size", c->size, FUL__CLUSTERS_SIZE_LEAST, 256));
+    return FUL_OK;
+}
+
+ful_status ful__data_config_check(const ful_data_config *c)
+{
+    bool known = false;
+    for (const ful_data_kind *k = kinds; k->name; k++) known |= strncmp(k->name, c->name, sizeof c->name) == 0;
+    FUL_FAIL_IF(!known, FUL_ERR_CONFIG,
+                "cannot use data.name=%.*s: it must be clusters, cifar10, cifar100, mnist, folder or pack", FUL_NAME_MAX - 1,
+                c->name);
+    FUL_FAIL_IF(!memchr(c->path, '\0', sizeof c->path) || !memchr(c->cache, '\0', sizeof c->cache), FUL_ERR_CONFIG,
+                "cannot use data.path or data.cache: at most %d bytes are accepted", FUL_PATH_MAX - 1);
+    if (c->size != 0) FUL_TRY(check_range("size", c->size, 4, FUL__SIZE_MAX));
+    FUL_FAIL_IF(c->channels != 0 && c->channels != 1 && c->channels != 3, FUL_ERR_CONFIG,
+                "cannot use data.channels=%d: it must be 0, 1 or 3", c->channels);
+    FUL_TRY(check_range("train_limit", c->train_limit, 0, INT32_MAX));
+    FUL_TRY(check_range("test_limit", c->test_limit, 0, INT32_MAX));
+    FUL_FAIL_IF(!(c->val_fraction >= 0 && c->val_fraction <= 0.5), FUL_ERR_CONFIG,
+                "cannot use data.val_fraction=%g: it must be in 0..0.5", c->val_fraction);
+    FUL_TRY(check_norm(c));
+    return strcmp(c->name, "clusters") == 0 ? check_generator(c) : FUL_OK;
+}

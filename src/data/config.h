@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FUL_DATA_CONFIG_H
+#define FUL_DATA_CONFIG_H
+
+#include <fulcrum/data.h>
+
+ful_status ful__data_config_check(const ful_data_config *config) FUL_CHECK_RESULT;
+int ful__data_classes_of(const char *name); /* classes that a set of this name must have; 0: any */
+
+#endif

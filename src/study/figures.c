@@ -165,6 +165,7 @@ static bool draw_curves(const ful__report *r, ful__str *out, bool standalone, co
     ful__svg_begin(&c, out, WIDTH, HEIGHT + 18.0 * (1 + r->n_arms / 3), title, standalone);
     c.bottom = HEIGHT - 40;
     const double air = 0.05 * (y_high - y_low);
+    c.x_whole = true;
     ful__svg_axes(&c, 1, most > 1 ? most : 2, y_low - air, y_high + air, "epoch", y_name);
     for (int a = 0; a < r->n_arms; a++) {
         const int n = epoch_curve(r, a, path, s->mean, s->low, s->high);

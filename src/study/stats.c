@@ -237,6 +237,7 @@ ful_status ful_stats_paired(const double *diff, int n, double level, int resampl
         double square = 0.0;
         for (int i = 0; i < n; i++) square += (diff[i] - r.mean) * (diff[i] - r.mean);
         r.sd = sqrt(square / (n - 1));
+        if (r.sd <= 1e-12 * fabs(r.mean)) r.sd = 0.0; /* equal differences: what is left is rounding */
         const double error = r.sd / sqrt(n), df = n - 1.0;
         const double half = ful_stats_t_quantile(0.5 + 0.5 * level, df) * error;
         r.t_low = r.mean - half;

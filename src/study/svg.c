@@ -38,8 +38,7 @@ void ful__svg_end(ful__chart *c)
 
 double ful__svg_x(const ful__chart *c, double x)
 {
-    const double share = c->x_log ? log(x / c->x_low) / log(c->x_high / c->x_low) : (x - c->x_low) / (c->x_high - c->x_low);
-    return c->left + share * (c->right - c->left);
+    return c->left + (x - c->x_low) / (c->x_high - c->x_low) * (c->right - c->left);
 }
 
 double ful__svg_y(const ful__chart *c, double y)
@@ -96,7 +95,9 @@ void ful__svg_axes(ful__chart *c, double x_low, double x_high, double y_low, dou
     c->x_high = x_high;
     c->y_low = y_low;
     c->y_high = y_high;
-    const double x_step = nice_step(x_high - x_low, 6), y_step = nice_step(y_high - y_low, 5);
+    const double y_step = nice_step(y_high - y_low, 5);
+    double x_step = nice_step(x_high - x_low, 6);
+    if (c->x_whole && x_step < 1.0) x_step = 1.0;
     for (double y = ceil(y_low / y_step - 1e-9) * y_step; y <= y_high + 1e-9 * y_step; y += y_step) {
         tick_text(y, y_step, text, sizeof text);
         tick(c, true, ful__svg_y(c, y), text);

@@ -18,7 +18,7 @@ typedef struct ful__chart {
     double width, height;                /* of the picture, in user units (about pixels) */
     double left, right, top, bottom;     /* plot area edges */
     double x_low, x_high, y_low, y_high; /* data ranges */
-    bool x_log;
+    bool x_whole;                        /* ticks on whole numbers only (epochs) */
 } ful__chart;
 
 /* Starts <svg> with an accessible title; standalone adds the style a file of its own needs. */

@@ -7,30 +7,31 @@
 #include "core/mem.h"
 #include "ops/op.h"
 
-/* Activations and weights read and written once, float32. */
-static inline int64_t ful__op_bytes(const ful__op *op)
+/* Fails unless the op was given n_x inputs, and of one shape. */
+ful_status ful__op_takes(const ful__op *op, int n_x) FUL_CHECK_RESULT;
+
+/* The end of a create: hands the op out, its bytes counted, or releases it and passes the failure on. */
+ful_status ful__op_made(ful__op *op, ful_status status, ful__op **out);
+
+/* The destroy of an op that owns nothing but its parameters. */
+void ful__op_free(ful__op *op);
+
+/* y[0..count-1] = x[…] on all threads; nothing where they are the same memory. */
+void ful__copy_floats(const float *x, float *y, int64_t count);
+
+/* Arrays that are worked on without regard to their shape go in pieces of this many values. */
+enum { FUL__PIECE = 1 << 14 };
+
+static inline int64_t ful__pieces(int64_t count)
 {
-    int64_t floats = ful__count(op->y);
-    for (int i = 0; i < op->n_x; i++) floats += ful__count(op->x[i]);
-    for (int i = 0; i < op->n_params; i++) floats += op->params[i].count;
-    return floats * (int64_t)sizeof(float);
+    return (count + FUL__PIECE - 1) / FUL__PIECE;
 }
 
-/* Fails unless both inputs of a two-input op have one shape. */
-static inline ful_status ful__op_same_shapes(const ful__op *op)
+/* The values of piece i begin at i*FUL__PIECE and are so many: */
+static inline int64_t ful__piece_length(int64_t count, int64_t i)
 {
-    const ful_shape a = op->x[0], b = op->x[1];
-    FUL_FAIL_IF(a.h != b.h || a.w != b.w || a.c != b.c, FUL_ERR_ARG,
-                "cannot build %s '%s' with inputs %dx%dx%d and %dx%dx%d: their shapes must be equal", op->type->name, op->name,
-                a.h, a.w, a.c, b.h, b.w, b.c);
-    return FUL_OK;
-}
-
-static inline ful_status ful__op_takes(const ful__op *op, int n_x)
-{
-    FUL_FAIL_IF(op->n_x != n_x, FUL_ERR_ARG, "cannot build %s '%s' with inputs=%d: it takes %d", op->type->name, op->name,
-                op->n_x, n_x);
-    return FUL_OK;
+    const int64_t left = count - i * FUL__PIECE;
+    return left < FUL__PIECE ? left : FUL__PIECE;
 }
 
 #endif

@@ -51,14 +51,31 @@ INLINE vf FN(vset)(float x)
     return x - (vf){0}; /* minus: keeps -0 */
 }
 
+/* 0, 1, 2, … */
+INLINE vi FN(vlanes)(void)
+{
+#if SIMD_LEVEL == 2
+    return (vi){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif SIMD_LEVEL == 1
+    return (vi){0, 1, 2, 3, 4, 5, 6, 7};
+#else
+    return (vi){0, 1, 2, 3};
+#endif
+}
+
+/* The first n lanes of v, 0 in the others. */
+INLINE vf FN(vfirst)(vf v, int n)
+{
+    return (vf)((vi)v & (FN(vlanes)() < n));
+}
+
 /* The first n < LANES floats; the other lanes are 0 and their memory is not touched. */
 INLINE vf FN(vload_n)(const float *p, int n)
 {
 #if SIMD_LEVEL == 2
     return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 #elif SIMD_LEVEL == 1
-    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    return (vf)_mm256_maskload_ps(p, (__m256i)(lane < n));
+    return (vf)_mm256_maskload_ps(p, (__m256i)(FN(vlanes)() < n));
 #else
     vf v = {0};
     for (int i = 0; i < n; i++) v[i] = p[i];
@@ -71,8 +88,7 @@ INLINE void FN(vstore_n)(float *p, vf v, int n)
 #if SIMD_LEVEL == 2
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
 #elif SIMD_LEVEL == 1
-    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    _mm256_maskstore_ps(p, (__m256i)(lane < n), (__m256)v);
+    _mm256_maskstore_ps(p, (__m256i)(FN(vlanes)() < n), (__m256)v);
 #else
     for (int i = 0; i < n; i++) p[i] = v[i];
 #endif
@@ -90,6 +106,29 @@ INLINE void FN(vput)(float *p, vf v, const int n)
         FN(vstore_n)(p, v, n);
     else
         FN(vstore)(p, v);
+}
+
+/*
+ * A store of a whole vector past the caches, to an address that is a multiple of its size. Pays where the output is larger than
+ * the second-level cache, because the old lines need not be fetched; ful__worth_streaming (slabs.h) decides. A kernel that
+ * streamed ends with vfence(), so that other threads see what it wrote.
+ */
+INLINE void FN(vstream)(float *p, vf v)
+{
+#if SIMD_LEVEL == 2
+    _mm512_stream_ps(p, (__m512)v);
+#elif SIMD_LEVEL == 1
+    _mm256_stream_ps(p, (__m256)v);
+#else
+    FN(vstore)(p, v);
+#endif
+}
+
+INLINE void FN(vfence)(void)
+{
+#if SIMD_LEVEL > 0
+    _mm_sfence();
+#endif
 }
 
 /* max(0, x); a NaN stays a NaN. */
@@ -127,10 +166,14 @@ INLINE float FN(vsum)(vf v)
 #define vload           FN(vload)
 #define vstore          FN(vstore)
 #define vset            FN(vset)
+#define vlanes          FN(vlanes)
+#define vfirst          FN(vfirst)
 #define vload_n         FN(vload_n)
 #define vstore_n        FN(vstore_n)
 #define vget            FN(vget)
 #define vput            FN(vput)
+#define vstream         FN(vstream)
+#define vfence          FN(vfence)
 #define vrelu           FN(vrelu)
 #define vwhere_positive FN(vwhere_positive)
 #define vsum            FN(vsum)

@@ -29,8 +29,7 @@ static ful_status check(const ful__batchnorm *bn)
                 "cannot build batchnorm '%s' with momentum=%g: momentum must be in 0..1", op->name, (double)a->momentum);
     FUL_FAIL_IF(a->act != FUL_ACT_NONE && a->act != FUL_ACT_RELU, FUL_ERR_ARG,
                 "cannot build batchnorm '%s' with act=%d: only none and relu can be fused into it", op->name, (int)a->act);
-    FUL_TRY(ful__op_takes(op, a->residual ? 2 : 1));
-    return a->residual ? ful__op_same_shapes(op) : FUL_OK;
+    return ful__op_takes(op, a->residual ? 2 : 1);
 }
 
 static ful_status add_params(ful__batchnorm *bn)
@@ -43,12 +42,6 @@ static ful_status add_params(ful__batchnorm *bn)
     return ful__op_add_param(op, "running_var", 1, &c, FUL_INIT_ONES, 1, 0, false, false);
 }
 
-static void destroy(ful__op *op)
-{
-    ful__op_deinit(op);
-    ful__free(op);
-}
-
 static ful_status create(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out)
 {
     ful__batchnorm *bn = NULL;
@@ -57,13 +50,7 @@ static ful_status create(const char *name, const void *attr, const ful_shape *x,
     ful_status status = ful__op_init(&bn->base, &ful__op_batchnorm, name, x, n_x);
     if (status == FUL_OK) status = check(bn);
     if (status == FUL_OK) status = add_params(bn);
-    if (status != FUL_OK) {
-        destroy(&bn->base);
-        return status;
-    }
-    bn->base.cost.bytes = ful__op_bytes(&bn->base);
-    *out = &bn->base;
-    return FUL_OK;
+    return ful__op_made(&bn->base, status, out);
 }
 
 static ful_status plan(ful__op *op, int n_max, bool train)
@@ -85,4 +72,4 @@ const ful__op_type ful__op_batchnorm = {.name = "batchnorm",
                                         .plan = plan,
                                         .forward = ful__batchnorm_forward,
                                         .backward = ful__batchnorm_backward,
-                                        .destroy = destroy};
+                                        .destroy = ful__op_free};

@@ -18,6 +18,7 @@
 typedef struct bn_span {
     int64_t slabs, stride, rows;
     int width;
+    bool stream; /* store past the caches */
 } bn_span;
 
 /* Per channel: what apply, reduce and dx need of it. */
@@ -66,18 +67,12 @@ typedef struct bn_pass {
     bn_affine affine;
     bn_mask mask;
     bn_grad grad;
-    bool relu;
+    bool relu, stream;
 } bn_pass;
-
-static size_t chunks_bound(const ful__batchnorm *bn, int n)
-{
-    const int64_t chunks = 2 * n * ful__count(bn->base.x[0]) / FUL__CHUNK_FLOATS + 1;
-    return (size_t)(chunks < FUL__CHUNKS_BOUND ? chunks : FUL__CHUNKS_BOUND);
-}
 
 size_t ful__batchnorm_scratch_bytes(const ful__batchnorm *bn, int n_max, bool train)
 {
-    const size_t c = (size_t)bn->base.x[0].c, chunks = train ? chunks_bound(bn, n_max) : 0;
+    const size_t c = (size_t)bn->base.x[0].c, chunks = train ? ful__chunks_bound(n_max * ful__count(bn->base.x[0])) : 0;
     return (2 * chunks + 2) * c * sizeof(double) + (chunks + 3) * c * sizeof(float);
 }
 
@@ -250,7 +245,7 @@ static void apply_piece(void *ctx, int64_t chunk, int thread)
     const ful__chunk c = ful__chunk_of(&p->slabs, p->cut, chunk);
     const int64_t tile = tile_rows(p);
     const float *residual = p->run->x[1];
-    bn_span span = {.slabs = 1, .width = p->slabs.width};
+    bn_span span = {.slabs = 1, .width = p->slabs.width, .stream = p->stream};
     for (int64_t i = c.image; i < c.image_end; i++)
         for (int g = 0; g < p->slabs.groups; g++) {
             const bn_affine f = affine_of(p, g);
@@ -274,6 +269,7 @@ ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run)
     } else {
         use_running_stats(&p, attr);
     }
+    p.stream = run->y != run->x[0] && ful__worth_streaming(run->y, run->n * ful__count(op->y), p.slabs.width);
     ful__parallel_for(p.chunks, apply_piece, &p);
     return FUL_OK;
 }
@@ -330,7 +326,7 @@ static void dx_piece(void *ctx, int64_t chunk, int thread)
     const bn_pass *p = ctx;
     const ful__chunk c = ful__chunk_of(&p->slabs, p->cut, chunk);
     const int64_t tile = tile_rows(p);
-    bn_span span = {.slabs = 1, .width = p->slabs.width};
+    bn_span span = {.slabs = 1, .width = p->slabs.width, .stream = p->stream};
     for (int64_t i = c.image; i < c.image_end; i++)
         for (int g = 0; g < p->slabs.groups; g++) {
             const bn_affine f = affine_of(p, g);
@@ -362,6 +358,7 @@ ful_status ful__batchnorm_backward(ful__op *op, const ful__run *run)
         p.grad.dy = p.grad.g;
         p.mask = BN_MASK_NONE;
     }
+    p.stream = run->dx[0] != run->dy && ful__worth_streaming(run->dx[0], run->n * ful__count(op->y), p.slabs.width);
     ful__parallel_for(p.chunks, dx_piece, &p);
     return FUL_OK;
 }

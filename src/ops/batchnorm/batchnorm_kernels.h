@@ -1,30 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Batch-norm over contiguous matrices [rows][width] of channels (slabs.h). Compiled once a CPU level.
- *
- * Columns go in strips of nv vectors, whose per-channel values and sums stay in registers while the rows stream by; a strip of
- * one vector takes four rows at a time, so that four independent sums hide the latency of the addition. The last width % LANES
- * columns (`tail`) are one masked vector. nv, unroll and the switches are constants where these functions are inlined.
- */
+/* Batch-norm over contiguous matrices [rows][width] of channels (slabs.h), in strips. Compiled once a CPU level. */
+#include "ops/simd_strips.h"
 
-/* p[0 .. nv*LANES-1] as nv vectors */
-INLINE void FN(channels)(vf *out, const float *p, const int nv, const int tail)
+INLINE void FN(result)(float *p, vf v, const int tail, bool stream)
 {
-#pragma GCC unroll 4
-    for (int v = 0; v < nv; v++) out[v] = vget(p + v * LANES, tail);
-}
-
-/* out[channel] += sums of `unroll` rows' partial sums, in double */
-INLINE void FN(flush)(double *out, vf *sum, const int nv, const int unroll, const int tail)
-{
-#pragma GCC unroll 4
-    for (int k = nv; k < nv * unroll; k++) sum[k % nv] += sum[k];
-#pragma GCC unroll 4
-    for (int v = 0; v < nv; v++) {
-        float lane[LANES];
-        memcpy(lane, &sum[v], sizeof lane);
-        for (int l = 0; l < (tail ? tail : LANES); l++) out[v * LANES + l] += (double)lane[l];
-    }
+    if (!tail && stream)
+        vstream(p, v);
+    else
+        vput(p, v, tail);
 }
 
 /* s1 += sum (x - shift), s2 += sum (x - shift)^2 over the rows. */
@@ -35,17 +18,18 @@ INLINE void FN(stats_strip)(const bn_span *s, const float *x, const bn_sums *out
     FN(channels)(shift, out->shift + col, nv, tail);
 #pragma GCC unroll 4
     for (int k = 0; k < nv * unroll; k++) s1[k] = s2[k] = (vf){0};
+    const int64_t rows = s->rows, width = s->width;
     for (int64_t i = 0; i < s->slabs; i++) {
         const float *p = x + i * s->stride + col;
         int64_t r = 0;
-        for (; r + unroll <= s->rows; r += unroll, p += unroll * s->width)
+        for (; r + unroll <= rows; r += unroll, p += unroll * width)
 #pragma GCC unroll 4
             for (int k = 0; k < nv * unroll; k++) {
-                const vf e = vget(p + k / nv * s->width + k % nv * LANES, tail) - shift[k % nv];
+                const vf e = vget(p + k / nv * width + k % nv * LANES, tail) - shift[k % nv];
                 s1[k] += e;
                 s2[k] += e * e;
             }
-        for (; r < s->rows; r++, p += s->width)
+        for (; r < rows; r++, p += width)
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) {
                 const vf e = vget(p + v * LANES, tail) - shift[v];
@@ -74,15 +58,17 @@ INLINE void FN(apply_strip)(const bn_span *s, const bn_affine *f, const float *x
     FN(channels)(mean, f->mean + col, nv, tail);
     FN(channels)(a, f->a + col, nv, tail);
     FN(channels)(beta, f->beta + col, nv, tail);
+    const int64_t rows = s->rows, width = s->width;
+    const bool stream = s->stream;
     int64_t at = col;
 #pragma GCC unroll 4
-    for (int64_t r = 0; r < s->rows; r++, at += s->width)
+    for (int64_t r = 0; r < rows; r++, at += width)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
             vf value = (vget(x + p, tail) - mean[v]) * a[v] + beta[v];
             if (add) value += vget(residual + p, tail);
-            vput(y + p, relu ? vrelu(value) : value, tail);
+            FN(result)(y + p, relu ? vrelu(value) : value, tail, stream);
         }
 }
 
@@ -105,16 +91,18 @@ static TARGET void FN(apply)(const bn_span *s, const bn_affine *f, const float *
         FN(apply_all)(s, f, x, residual, y, false, true);
     else
         FN(apply_all)(s, f, x, residual, y, false, false);
+    if (s->stream) vfence();
 }
 
 /*
  * The gradient behind the activation: dy where the output was positive. With a residual the sign is read from y; without,
  * it is computed again from x (one stream less), by the same operations as in apply and so with the same result.
  */
-INLINE vf FN(through)(const bn_mask mask, vf dy, vf e, vf a, vf beta, const float *y, const int tail)
+INLINE vf FN(through)(const bn_mask mask, const bn_grad *t, int64_t p, vf e, vf a, vf beta, const int tail)
 {
+    const vf dy = vget(t->dy + p, tail);
     if (mask == BN_MASK_X) return vwhere_positive(e * a + beta, dy);
-    if (mask == BN_MASK_Y) return vwhere_positive(vget(y, tail), dy);
+    if (mask == BN_MASK_Y) return vwhere_positive(vget(t->y + p, tail), dy);
     return dy;
 }
 
@@ -128,25 +116,26 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
     FN(channels)(beta, f->beta + col, nv, tail);
 #pragma GCC unroll 4
     for (int k = 0; k < nv * unroll; k++) s1[k] = s2[k] = (vf){0};
+    const int64_t rows = s->rows, width = s->width;
     for (int64_t i = 0; i < s->slabs; i++) {
         int64_t at = i * s->stride + col, r = 0;
-        for (; r + unroll <= s->rows; r += unroll, at += unroll * s->width)
+        for (; r + unroll <= rows; r += unroll, at += unroll * width)
 #pragma GCC unroll 4
             for (int k = 0; k < nv * unroll; k++) {
                 const int v = k % nv;
-                const int64_t p = at + k / nv * s->width + v * LANES;
+                const int64_t p = at + k / nv * width + v * LANES;
                 const vf e = vget(t->x + p, tail) - mean[v];
-                const vf g = FN(through)(mask, vget(t->dy + p, tail), e, a[v], beta[v], t->y + p, tail);
+                const vf g = FN(through)(mask, t, p, e, a[v], beta[v], tail);
                 if (keep) vput(t->g + p, g, tail);
                 s1[k] += g;
                 s2[k] += g * e;
             }
-        for (; r < s->rows; r++, at += s->width)
+        for (; r < rows; r++, at += width)
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) {
                 const int64_t p = at + v * LANES;
                 const vf e = vget(t->x + p, tail) - mean[v];
-                const vf g = FN(through)(mask, vget(t->dy + p, tail), e, a[v], beta[v], t->y + p, tail);
+                const vf g = FN(through)(mask, t, p, e, a[v], beta[v], tail);
                 if (keep) vput(t->g + p, g, tail);
                 s1[v] += g;
                 s2[v] += g * e;
@@ -189,15 +178,17 @@ INLINE void FN(dx_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t,
     FN(channels)(beta, f->beta + col, nv, tail);
     FN(channels)(m1, f->m1 + col, nv, tail);
     FN(channels)(m2, f->m2 + col, nv, tail);
+    const int64_t rows = s->rows, width = s->width;
+    const bool stream = s->stream;
     int64_t at = col;
 #pragma GCC unroll 4
-    for (int64_t r = 0; r < s->rows; r++, at += s->width)
+    for (int64_t r = 0; r < rows; r++, at += width)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
             const vf e = vget(t->x + p, tail) - mean[v];
-            const vf g = FN(through)(mask, vget(t->dy + p, tail), e, a[v], beta[v], t->y + p, tail);
-            vput(dx + p, a[v] * (g - m1[v] - e * m2[v]), tail);
+            const vf g = FN(through)(mask, t, p, e, a[v], beta[v], tail);
+            FN(result)(dx + p, a[v] * (g - m1[v] - e * m2[v]), tail, stream);
         }
 }
 
@@ -217,6 +208,7 @@ static TARGET void FN(dx)(const bn_span *s, const bn_affine *f, const bn_grad *t
         FN(dx_all)(s, f, t, dx, BN_MASK_Y);
     else
         FN(dx_all)(s, f, t, dx, BN_MASK_NONE);
+    if (s->stream) vfence();
 }
 
 static const bn_kernels FN(kernels) = {FN(stats), FN(apply), FN(reduce), FN(dx)};

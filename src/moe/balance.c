@@ -283,8 +283,9 @@ void ful__balance_route(ful__balance_run *out, const ful__router *r, const ful__
                               .dprob = run->dprob_extra,
                               .dlogits = run->dlogits_extra};
     const size_t bytes = (size_t)run->t * (size_t)(r->kind == FUL__ROUTE_PAIRS ? r->e : r->k) * sizeof(float);
-    if (run->dprob_extra) memset(run->dprob_extra, 0, bytes);
-    if (run->dlogits_extra) memset(run->dlogits_extra, 0, bytes);
+    if (run->train && run->dprob_extra) memset(run->dprob_extra, 0, bytes);
+    if (run->train && run->dlogits_extra) memset(run->dlogits_extra, 0, bytes);
+    if (!run->train) out->dprob = out->dlogits = NULL;
     if (!r->balance) return;
     if (r->type->noise) r->type->noise(r, run, out);
     ful__balance(out);

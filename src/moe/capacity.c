@@ -63,6 +63,12 @@ int64_t ful__capacity_fill(const int32_t *expert, int64_t t, int k, int e, int64
                            uint8_t *kept, int64_t *chosen, int64_t *counts)
 {
     memset(chosen, 0, (size_t)e * sizeof *chosen);
+    if (cap == 0) { /* dropless */
+        for (int64_t pair = 0; pair < t * k; pair++) chosen[expert[pair]]++;
+        if (kept) memset(kept, 1, (size_t)(t * k));
+        memcpy(counts, chosen, (size_t)e * sizeof *chosen);
+        return 0;
+    }
     if (priority) sort_by_priority(priority, t, order);
     for (int rank = 0; rank < k; rank++) {
         for (int64_t i = 0; i < t; i++) {

@@ -92,7 +92,7 @@ bool ful__top_k(const float *score, int64_t t, int e, int k, int32_t *index_out,
 /*
  * Capacity (METHODS 0.5): kept[t][k] = 1 where the pair got a slot; counts[e] = min(chosen_e, cap); chosen[e] before the drop.
  * rank-major; tokens in order, or by descending `priority` [t] (stable) when not NULL. order: scratch of 2t, only then. Returns dropped pairs. cap >= t drops
- * nothing. BPR's priority: ful__route_priority, the largest prob of each token.
+ * nothing; cap 0: dropless, and kept may then be NULL. BPR's priority: ful__route_priority, the largest prob of each token.
  */
 int64_t ful__capacity_fill(const int32_t *expert, int64_t t, int k, int e, int64_t cap, const float *priority, uint32_t *order,
                            uint8_t *kept, int64_t *chosen, int64_t *counts);
@@ -115,7 +115,7 @@ struct ful__balance_run {
 };
 void ful__balance(ful__balance_run *run);
 /* The usual call, between forward and backward: fills a balance run from a route, its gradients into run->dprob_extra and dlogits_extra
- * (zeroed here; both NULL: values only). Does nothing but zero where r->balance is false. */
+ * (zeroed here; NULL, or not training: values only). Does nothing but zero where r->balance is false. */
 void ful__balance_route(ful__balance_run *out, const ful__router *r, const ful__router_run *run, const int64_t *chosen, double *global_share);
 
 /* Statistics of one batch added to stats (statistics.c). */
@@ -125,7 +125,7 @@ void ful__moe_stats_reset(ful_moe_stats *stats);
 void ful__moe_stats_add_route(ful_moe_stats *stats, const ful__router *r, const ful__router_run *run, const uint8_t *kept,
                               const int64_t *chosen, const int64_t *counts, const int32_t *label_of_token); /* kept NULL: nothing dropped; slots: expert, kept, chosen, counts unused */
 void ful__moe_stats_add_losses(ful_moe_stats *stats, const ful__balance_run *balance);
-void ful__moe_stats_add_gate_grad(ful_moe_stats *stats, const ful__router *r, const ful__router_run *run); /* from run->dgate */
+void ful__moe_stats_add_gate_grad(ful_moe_stats *stats, const ful__router_run *run); /* from run->dgate */
 
 /* Router change rate (card H3): mean over tokens of 1 - |S and S'|/k for two routes [t][k] of the same tokens; any_out (or NULL): share of tokens with S != S'. */
 double ful__router_change_rate(const int32_t *before, const int32_t *after, int64_t t, int k, double *any_out);

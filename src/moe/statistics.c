@@ -213,10 +213,10 @@ void ful__moe_stats_add_losses(ful_moe_stats *stats, const ful__balance_run *bal
     stats->loss_entropy += balance->entropy_loss;
 }
 
-void ful__moe_stats_add_gate_grad(ful_moe_stats *stats, const ful__router *r, const ful__router_run *run)
+void ful__moe_stats_add_gate_grad(ful_moe_stats *stats, const ful__router_run *run)
 {
     double sum = 0;
-    for (int64_t i = 0; i < run->t * r->k; i++) sum += (double)run->dgate[i] * (double)run->dgate[i];
+    for (int64_t i = 0; i < run->t * stats->k; i++) sum += (double)run->dgate[i] * (double)run->dgate[i];
     stats->gate_grad_sq_sum += sum;
 }
 

@@ -95,7 +95,8 @@ typedef struct ful_result {
 /* Trains into `folder` (created). result_out may be NULL. A finished run (result.json) with resume returns at once. */
 FUL_API ful_status ful_train(const ful_config *config, const char *folder, const ful_train_options *options, ful_result *result_out) FUL_CHECK_RESULT;
 
-/* A trained model: opens a run folder or a checkpoint file (which carries its config). */
+/* A trained model: opens a run folder or a checkpoint file (which carries its config). batch_max: images a pass; 0 = the training batch,
+ * which evaluating at the training capacity needs. */
 typedef struct ful_model ful_model;
 FUL_API ful_status ful_model_open(const char *run_or_checkpoint, int batch_max, ful_model **out) FUL_CHECK_RESULT;
 FUL_API void ful_model_destroy(ful_model **model);

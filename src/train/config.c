@@ -196,10 +196,23 @@ void ful_config_defaults(ful_config *config)
 
 /* Reading --------------------------------------------------------------------------------------------------------------- */
 
+static ful_status check_kind(const ful__spot *spot, const char *name)
+{
+    enum { MOST_KINDS = 64 };
+    const char *names[MOST_KINDS] = {0};
+    const ful_data_kind *kinds = ful_data_kinds();
+    for (int i = 0; kinds[i].name && i < MOST_KINDS - 1; i++) {
+        if (strcmp(name, kinds[i].name) == 0) return FUL_OK;
+        names[i] = kinds[i].name;
+    }
+    return ful__spot_unknown_word(spot, names);
+}
+
 static ful_status read_data(const ful__spot *root, ful_data_config *data)
 {
-    const ful__spot spot = ful__spot_key(root, "data");
+    const ful__spot spot = ful__spot_key(root, "data"), name = ful__spot_key(&spot, "name");
     FUL_TRY(ful__schema_read(data_keys, &spot, data));
+    if (name.node) FUL_TRY(check_kind(&name, data->name));
     const ful__spot channels = ful__spot_key(&spot, "channels");
     if (data->channels == 2) return ful__spot_fail(&channels, "must be 1 or 3, or 0 for the set's own");
     const ful__spot mean = ful__spot_key(&spot, "mean"), std = ful__spot_key(&spot, "std");
@@ -371,6 +384,14 @@ done:
     return status;
 }
 
+/* Keys beside the blocks; config_moe.c reads them. */
+static const ful__key whole_keys[] = {
+    {"router", FUL__CUSTOM(NULL, NULL), .type = "a router's name", .fallback = "each its own",
+     .help = "replaces every mixture's router"},
+    {"dense", FUL__CUSTOM(NULL, NULL), .type = "none | active | single | param", .fallback = "none",
+     .help = "every mixture becomes a dense block of width k*hidden | hidden | experts*hidden"},
+    {NULL}};
+
 ful_status ful_config_help(char **text_out)
 {
     ful_config config;
@@ -385,13 +406,8 @@ ful_status ful_config_help(char **text_out)
     ful__schema_help(&s, net_keys, "net.", &config.net);
     ful__str_add(&s, "\nmoe: a list of mixtures, each with these keys\n");
     ful__schema_help(&s, ful__moe_keys, "moe[].", &site);
-    ful__str_add(&s, "\ntrain: the training\n");
-    ful__schema_help(&s, train_keys, "train.", &config.train);
-    ful__str_add(
-        &s, "\nfor all mixtures at once\n"
-            "  router                        a router's name                                   replaces every site's router\n"
-            "  dense                         none | active | single | param                    "
-            "turns every site into a dense block of width k*hidden, hidden, or experts*hidden\n");
+    ful__str_add(&s, "\nfor all mixtures at once\n");
+    ful__schema_help(&s, whole_keys, "", NULL);
     const ful_status status = ful__str_status(&s);
     if (status == FUL_OK) *text_out = ful__str_take(&s);
     ful__str_deinit(&s);

@@ -384,7 +384,7 @@ static void pad_to(ful__str *s, size_t line_start, size_t column)
 
 void ful__schema_help(ful__str *s, const ful__key *keys, const char *prefix, const void *base)
 {
-    enum { TYPE_COLUMN = 32, DEFAULT_COLUMN = 62, HELP_COLUMN = 82 };
+    enum { TYPE_COLUMN = 30, DEFAULT_COLUMN = 71, HELP_COLUMN = 95 };
     for (; keys->name && s->status == FUL_OK; keys++) {
         if (keys->kind == FUL__KEY_MAP) {
             char inner[FUL__KEY_PATH_MAX];

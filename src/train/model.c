@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A trained model: opened from a run's folder or a checkpoint, used to predict and to evaluate. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/mem.h"
+#include "data/augment.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/model.h"
+
+struct ful_model {
+    ful_config config;
+    int batch_max;
+    ful_net *net;
+    ful__evaluator evaluator;
+    json_t *classes; /* list of texts */
+    float mean[3], std[3];
+    ful__norm_table table;
+    uint8_t *pixels; /* of one image */
+    float *x;
+};
+
+/* Metadata ---------------------------------------------------------------------------------------------------------------- */
+
+ful_status ful__model_path(const char *run_or_checkpoint, char **out)
+{
+    if (ful__path_is_dir(run_or_checkpoint)) return ful__path_join(out, run_or_checkpoint, "last.safetensors");
+    return ful__strdup(out, run_or_checkpoint);
+}
+
+static ful_status read_classes(const ful__st_file *file, ful_model *m)
+{
+    const char *text = ful__st_meta_get(file, "classes");
+    m->classes = text ? json_loads(text, 0, NULL) : NULL;
+    bool good = json_array_size(m->classes) == (size_t)m->config.net.classes;
+    for (size_t i = 0; good && i < json_array_size(m->classes); i++) good = json_is_string(json_array_get(m->classes, i));
+    FUL_FAIL_IF(!good, FUL_ERR_FORMAT, "its metadata must have a list 'classes' of %d names", m->config.net.classes);
+    return FUL_OK;
+}
+
+/* One number a channel; the last stands for the channels that are not there. */
+static ful_status read_channels(const ful__st_file *file, const char *key, int channels, float out[3])
+{
+    const char *text = ful__st_meta_get(file, key);
+    json_t *list = text ? json_loads(text, 0, NULL) : NULL;
+    bool good = json_array_size(list) == (size_t)channels && channels <= 3;
+    for (int c = 0; c < 3 && good; c++) {
+        const json_t *item = json_array_get(list, (size_t)(c < channels ? c : channels - 1));
+        out[c] = (float)json_number_value(item);
+        good = json_is_number(item) && isfinite(out[c]) && (out[c] > 0 || key[0] == 'm');
+    }
+    json_decref(list);
+    FUL_FAIL_IF(!good, FUL_ERR_FORMAT, "its metadata must have a list '%s' of %d numbers", key, channels);
+    return FUL_OK;
+}
+
+/* Opening ----------------------------------------------------------------------------------------------------------------- */
+
+static ful_status build_net(ful_model *m, int batch_max)
+{
+    ful_graph *graph = NULL;
+    ful_net_options options;
+    ful_net_options_defaults(&options);
+    options.batch_max = batch_max;
+    options.train = false;
+    options.seed = m->config.train.seed; /* a hash router routes by it */
+    options.classes = m->config.net.classes;
+    FUL_TRY(ful_net_build_graph(&m->config.net, &graph));
+    return ful_net_create(graph, &options, &m->net);
+}
+
+/* Averaged weights are what was evaluated, so they are the model where there are any. */
+static ful_status read_params(const ful__st_file *file, ful_net *net)
+{
+    bool average = false;
+    for (int i = 0; i < ful__st_count(file) && !average; i++)
+        average = strncmp(ful__st_tensor_at(file, i)->name, "ema/", 4) == 0;
+    return ful__checkpoint_read_params(file, average ? "ema" : "", net);
+}
+
+static ful_status open_into(ful_model *m, const char *path, const ful__st_file *file, int batch_max)
+{
+    FUL_TRY(ful_config_parse(path, ful__st_meta_get(file, "config"), &m->config));
+    m->batch_max = batch_max > 0 ? batch_max : m->config.train.batch;
+    const ful_net_config *net = &m->config.net;
+    FUL_FAIL_IF(net->height < 1 || net->in_channels < 1 || net->classes < 1, FUL_ERR_FORMAT,
+                "its config must have net.height, net.in_channels and net.classes");
+    FUL_TRY(read_classes(file, m));
+    FUL_TRY(read_channels(file, "mean", net->in_channels, m->mean));
+    FUL_TRY(read_channels(file, "std", net->in_channels, m->std));
+    FUL_TRY(build_net(m, m->batch_max));
+    FUL_TRY(read_params(file, m->net));
+    FUL_TRY(ful__evaluator_init(&m->evaluator, m->net, m->batch_max));
+    const size_t values = (size_t)net->height * (size_t)net->height * (size_t)net->in_channels;
+    FUL_TRY(ful__calloc(&m->pixels, values, 1, "an image"));
+    FUL_TRY(ful__calloc(&m->x, values, sizeof *m->x, "an image"));
+    ful__norm_table_init(&m->table, m->mean, m->std);
+    return FUL_OK;
+}
+
+ful_status ful_model_open(const char *run_or_checkpoint, int batch_max, ful_model **out)
+{
+    char *path = NULL;
+    ful__st_file *file = NULL;
+    ful_model *m = NULL;
+    ful_status status = FUL_OK;
+    FUL_FAIL_IF(!run_or_checkpoint || !out, FUL_ERR_ARG, "cannot open a model with its name or out NULL: both are needed");
+    *out = NULL;
+    FUL_FAIL_IF(batch_max < 0, FUL_ERR_ARG, "cannot open '%s' with batch_max=%d: it must be at least 0", run_or_checkpoint,
+                batch_max);
+    FUL_TRY_GOTO(status, done, ful__model_path(run_or_checkpoint, &path));
+    FUL_TRY_GOTO(status, done, ful__checkpoint_open(path, &file));
+    FUL_TRY_GOTO(status, done, ful__calloc(&m, 1, sizeof *m, "a model"));
+    status = open_into(m, path, file, batch_max);
+    if (status != FUL_OK) (void)ful__fail_context(status, "cannot open the model '%s'", path);
+done:
+    ful__st_close(&file);
+    ful__free(path);
+    if (status != FUL_OK) ful_model_destroy(&m);
+    *out = m;
+    return status;
+}
+
+void ful_model_destroy(ful_model **model)
+{
+    if (!model || !*model) return;
+    ful_model *m = *model;
+    ful__evaluator_deinit(&m->evaluator);
+    ful_net_destroy(&m->net);
+    json_decref(m->classes);
+    ful__free(m->pixels);
+    ful__free(m->x);
+    ful__free(m);
+    *model = NULL;
+}
+
+ful_net *ful_model_net(ful_model *model)
+{
+    return model->net;
+}
+
+const ful_config *ful_model_config(const ful_model *model)
+{
+    return &model->config;
+}
+
+const char *ful_model_class_name(const ful_model *model, int label)
+{
+    const char *name = label >= 0 ? json_string_value(json_array_get(model->classes, (size_t)label)) : NULL;
+    return name ? name : "";
+}
+
+/* Use ------------------------------------------------------------------------------------------------------------------------
+ */
+
+static void softmax(float *logits, int n)
+{
+    float most = logits[0];
+    double sum = 0;
+    for (int i = 1; i < n; i++) most = fmaxf(most, logits[i]);
+    for (int i = 0; i < n; i++) sum += logits[i] = expf(logits[i] - most);
+    for (int i = 0; i < n; i++) logits[i] = (float)(logits[i] / sum);
+}
+
+ful_status ful_model_predict_image(ful_model *model, const char *path, float *prob_out)
+{
+    const ful_net_config *net = &model->config.net;
+    FUL_TRY(ful_image_load(path, net->height, net->in_channels, model->pixels));
+    ful__augment(model->pixels, net->height, net->height, net->in_channels, 0, 0, false, &model->table, model->x);
+    FUL_TRY(ful_net_predict(model->net, 1, model->x, NULL, prob_out));
+    softmax(prob_out, model->evaluator.classes);
+    for (int i = 0; i < model->evaluator.classes; i++)
+        FUL_FAIL_IF(!isfinite(prob_out[i]), FUL_ERR_NUMERIC, "cannot classify '%s': the net's output is not finite", path);
+    return FUL_OK;
+}
+
+/* A data set of other images, sizes or classes would give a number that means nothing. */
+static ful_status check_data(const ful_model *m, const ful_dataset *set, const ful_dataset_info *info)
+{
+    const ful_net_config *net = &m->config.net;
+    FUL_FAIL_IF(info->height != net->height || info->width != net->height || info->channels != net->in_channels, FUL_ERR_CONFIG,
+                "cannot evaluate on images of %d x %d x %d: the model takes %d x %d x %d", info->height, info->width,
+                info->channels, net->height, net->height, net->in_channels);
+    FUL_FAIL_IF(info->classes != net->classes, FUL_ERR_CONFIG, "cannot evaluate on %d classes: the model has %d", info->classes,
+                net->classes);
+    for (int c = 0; c < net->classes; c++) {
+        const char *here = ful_dataset_class_name(set, c), *there = ful_model_class_name(m, c);
+        FUL_FAIL_IF(*here && *there && strcmp(here, there) != 0, FUL_ERR_CONFIG,
+                    "cannot evaluate on a set whose class %d is '%s': the model was trained with '%s' there", c, here, there);
+    }
+    return FUL_OK;
+}
+
+static ful_status open_data(const ful_model *m, const ful_data_config *data, ful_split split, bool training_capacity,
+                            ful_dataset **set, ful_loader **loader)
+{
+    ful_data_config c = data ? *data : m->config.data;
+    ful_dataset_info info;
+    ful_loader_config lc;
+    if (c.size == 0) c.size = m->config.data.size;
+    if (c.channels == 0) c.channels = m->config.data.channels;
+    FUL_TRY(ful_dataset_open(&c, split, set));
+    ful_dataset_info_get(*set, &info);
+    FUL_TRY(check_data(m, *set, &info));
+    ful_loader_config_defaults(&lc);
+    lc.batch = training_capacity ? m->config.train.batch : m->batch_max; /* capacity depends on the batch */
+    lc.workers = c.workers;
+    memcpy(lc.mean, m->mean, sizeof lc.mean);
+    memcpy(lc.std, m->std, sizeof lc.std);
+    return ful_loader_create(*set, &lc, loader);
+}
+
+ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_split split, bool training_capacity, ful_eval *out)
+{
+    static const char *const names[] = {"the training split", "the validation split", "test"};
+    ful_dataset *set = NULL;
+    ful_loader *loader = NULL;
+    ful_status status = FUL_OK;
+    const size_t classes = (size_t)model->config.net.classes;
+    *out = (ful_eval){0};
+    FUL_FAIL_IF((unsigned)split > FUL_SPLIT_TEST, FUL_ERR_ARG, "cannot evaluate on split %d: it must be 0, 1 or 2", (int)split);
+    FUL_FAIL_IF(training_capacity && model->batch_max < model->config.train.batch, FUL_ERR_ARG,
+                "cannot evaluate at the training capacity with batch_max=%d: it must be at least train.batch, %d",
+                model->batch_max, model->config.train.batch);
+    FUL_TRY(ful__calloc(&out->confusion, classes * classes, sizeof *out->confusion, "a confusion table"));
+    ful_net_eval_training_capacity(model->net, training_capacity);
+    FUL_TRY_GOTO(status, done, open_data(model, data, split, training_capacity, &set, &loader));
+    FUL_TRY_GOTO(status, done, ful__evaluate(&model->evaluator, loader, names[split], NULL, NULL, NULL, out));
+done:
+    ful_net_eval_training_capacity(model->net, false);
+    ful_loader_destroy(&loader);
+    ful_dataset_destroy(&set);
+    if (status != FUL_OK) ful_eval_deinit(out);
+    return status;
+}
+
+void ful_eval_deinit(ful_eval *eval)
+{
+    ful__free(eval->confusion);
+    *eval = (ful_eval){0};
+}

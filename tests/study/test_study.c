@@ -37,8 +37,10 @@ static const char *const plan_text = "study: little\n"
 
 static const char *in_folder(const char *name)
 {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    static char paths[4][512]; /* a call may name several */
+    static int turn;
+    char *path = paths[turn++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
 }
 

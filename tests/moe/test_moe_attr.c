@@ -193,7 +193,7 @@ static ful_status planned(const attempt_case *c, ful_graph *g, ful__exec **exec)
     FUL_TRY(ful_graph_moe(g, "moe", x, &c->attr, &y));
     const ful__exec_spec spec = {.n_max = 4, .train = c->train, .need_dx = true};
     FUL_TRY(ful__exec_create(g, &spec, exec));
-    return ful__moe_set_classes(ful__exec_op(*exec, ful__exec_n_ops(*exec) - 1), 10);
+    return ful__moe_set_classes(rig_moe(&(rig){.exec = *exec}), 10);
 }
 
 static ful_status attempt(void *ctx)

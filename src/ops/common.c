@@ -63,3 +63,19 @@ void ful__copy_floats(const float *x, float *y, int64_t count)
     copy_pass p = {x, y, count};
     if (x != y) ful__parallel_for(ful__pieces(count), copy_piece, &p);
 }
+
+static void add_piece(void *ctx, int64_t i, int thread)
+{
+    (void)thread;
+    const copy_pass *p = ctx;
+    const float *restrict x = p->x + i * FUL__PIECE;
+    float *restrict y = p->y + i * FUL__PIECE;
+    const int64_t length = ful__piece_length(p->count, i);
+    for (int64_t j = 0; j < length; j++) y[j] += x[j];
+}
+
+void ful__add_floats(const float *x, float *y, int64_t count)
+{
+    copy_pass p = {x, y, count};
+    ful__parallel_for(ful__pieces(count), add_piece, &p);
+}

@@ -19,6 +19,9 @@ void ful__op_free(ful__op *op);
 /* y[0..count-1] = x[…] on all threads; nothing where they are the same memory. */
 void ful__copy_floats(const float *x, float *y, int64_t count);
 
+/* y[i] += x[i] on all threads. */
+void ful__add_floats(const float *x, float *y, int64_t count);
+
 /* Arrays that are worked on without regard to their shape go in pieces of this many values. */
 enum { FUL__PIECE = 1 << 14 };
 

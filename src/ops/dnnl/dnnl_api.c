@@ -104,6 +104,23 @@ int ful__md_dims(ful__md_ref md, const dnnl_dim_t **dims_out)
     return rank;
 }
 
+bool ful__md_blocks_get(ful__md_ref md, ful__md_blocks *out)
+{
+    dnnl_format_kind_t kind = dnnl_format_kind_undef;
+    const dnnl_dims_t *strides = NULL, *sizes = NULL, *axes = NULL;
+    dnnl_status_t status = dnnl_memory_desc_query(md, dnnl_query_format_kind, &kind);
+    if (status != dnnl_success || kind != dnnl_blocked) return false;
+    status = dnnl_memory_desc_query(md, dnnl_query_strides, &strides);
+    if (status == dnnl_success) status = dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &out->count);
+    if (status == dnnl_success) status = dnnl_memory_desc_query(md, dnnl_query_inner_blks, &sizes);
+    if (status == dnnl_success) status = dnnl_memory_desc_query(md, dnnl_query_inner_idxs, &axes);
+    if (status != dnnl_success) return false;
+    memcpy(out->stride, *strides, sizeof out->stride);
+    memcpy(out->size, *sizes, sizeof out->size);
+    memcpy(out->axis, *axes, sizeof out->axis);
+    return true;
+}
+
 dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
                                 const_dnnl_primitive_desc_t fwd_hint)
 {
@@ -156,6 +173,17 @@ int ful__md_dims(ful__md_ref md, const dnnl_dim_t **dims_out)
     return md->ndims;
 }
 
+bool ful__md_blocks_get(ful__md_ref md, ful__md_blocks *out)
+{
+    if (md->format_kind != dnnl_blocked) return false;
+    const dnnl_blocking_desc_t *b = &md->format_desc.blocking;
+    out->count = b->inner_nblks;
+    memcpy(out->stride, b->strides, sizeof out->stride);
+    memcpy(out->size, b->inner_blks, sizeof out->size);
+    memcpy(out->axis, b->inner_idxs, sizeof out->axis);
+    return true;
+}
+
 dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
                                 const_dnnl_primitive_desc_t fwd_hint)
 {
@@ -185,17 +213,26 @@ dnnl_status_t ful__dnnl_append_relu(dnnl_post_ops_t ops)
 
 #endif
 
-dnnl_status_t ful__dnnl_reorder_pd(dnnl_primitive_desc_t *out, ful__md_ref from, ful__md_ref to, bool add)
+int64_t ful__md_place(const ful__md_blocks *b, int axis, int64_t x)
+{
+    int64_t box = 1, place = 0, step = 1;
+    for (int i = 0; i < b->count; i++)
+        if (b->axis[i] == axis) box *= b->size[i];
+    int64_t inside = x % box;
+    for (int i = b->count - 1; i >= 0; step *= b->size[i--])
+        if (b->axis[i] == axis) {
+            place += inside % b->size[i] * step;
+            inside /= b->size[i];
+        }
+    return x / box * b->stride[axis] + place;
+}
+
+dnnl_status_t ful__dnnl_reorder_pd(dnnl_primitive_desc_t *out, ful__md_ref from, ful__md_ref to)
 {
     dnnl_primitive_attr_t attr = NULL;
-    dnnl_post_ops_t ops = NULL;
     dnnl_status_t status = dnnl_primitive_attr_create(&attr);
     if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success && add) status = dnnl_post_ops_create(&ops);
-    if (status == dnnl_success && add) status = ful__dnnl_append_sum(ops);
-    if (status == dnnl_success && add) status = dnnl_primitive_attr_set_post_ops(attr, ops);
     if (status == dnnl_success) status = dnnl_reorder_primitive_desc_create(out, from, engine, to, engine, attr);
-    if (ops) (void)dnnl_post_ops_destroy(ops);
     if (attr) (void)dnnl_primitive_attr_destroy(attr);
     return status;
 }

@@ -33,6 +33,15 @@ dnnl_status_t ful__md_make(ful__md *out, int rank, const dnnl_dims_t dims, dnnl_
 dnnl_status_t ful__md_copy(ful__md *out, ful__md_ref from);
 void ful__md_free(ful__md *md);
 int ful__md_dims(ful__md_ref md, const dnnl_dim_t **dims_out); /* rank */
+/* How a blocked tensor lies: axis d in steps of stride[d], each step a box of inner blocks, the last one contiguous. */
+typedef struct ful__md_blocks {
+    dnnl_dim_t stride[DNNL_MAX_NDIMS];
+    int count; /* of inner blocks */
+    dnnl_dim_t size[DNNL_MAX_NDIMS], axis[DNNL_MAX_NDIMS];
+} ful__md_blocks;
+bool ful__md_blocks_get(ful__md_ref md, ful__md_blocks *out); /* false: laid out in a way only oneDNN knows */
+/* Where element x of one axis lies; the place of an element is the sum over its axes. */
+int64_t ful__md_place(const ful__md_blocks *b, int axis, int64_t x);
 
 /* A convolution's primitive descriptor. fwd_hint: of the forward pass, for the backward ones. */
 typedef struct ful__dnnl_conv_desc {
@@ -43,7 +52,7 @@ typedef struct ful__dnnl_conv_desc {
 } ful__dnnl_conv_desc;
 dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
                                 const_dnnl_primitive_desc_t fwd_hint);
-dnnl_status_t ful__dnnl_reorder_pd(dnnl_primitive_desc_t *out, ful__md_ref from, ful__md_ref to, bool add);
+dnnl_status_t ful__dnnl_reorder_pd(dnnl_primitive_desc_t *out, ful__md_ref from, ful__md_ref to);
 dnnl_status_t ful__dnnl_append_sum(dnnl_post_ops_t ops);
 dnnl_status_t ful__dnnl_append_relu(dnnl_post_ops_t ops);
 

@@ -6,7 +6,7 @@
  * An input whose channels do not fill a block (an image of 3 colours) comes as NHWC, but oneDNN is fast from NCHW to a blocked
  * output, and for the gradient of x from NHWC to NHWC: such a pass first copies one side into scratch ("staged").
  *
- *   packed   [w for forward][w for backward of x]             scratch   [scratchpad][dw packed][db][staged images …]
+ *   packed   [w for forward][w for backward of x]     scratch   [scratchpad][dw packed][db][staged images …]
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,7 +14,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "ops/common.h"
 #include "ops/dnnl/dnnl_api.h"
+#include "ops/dnnl/dnnl_grad.h"
 #include "ops/dnnl/dnnl_shim.h"
 #include "ops/reorder/reorder.h"
 
@@ -33,7 +35,8 @@ struct ful__dnnl_conv {
     bool stage_dy;                                /* dx: dy from BLOCKED to NHWC */
     ful__md w_plain, w[FUL__DNNL_PASSES];         /* plain, and as each pass has it */
     size_t w_bytes[FUL__DNNL_PASSES];             /* of a packed copy; 0 where it is the plain layout */
-    ful__dnnl_kernel *pack[FUL__DNNL_PASSES];     /* plain -> w[pass]; for dw: plain += w[pass] */
+    ful__dnnl_kernel *pack[FUL__DNNL_BWD_W];      /* plain -> w[pass] */
+    ful__dnnl_grad grad;                          /* dw += w[BWD_W] */
     ful__dnnl_kernel **made[FUL__DNNL_PASSES][2]; /* [n], outside and inside parallel pieces */
     pthread_mutex_t lock;
     size_t room;         /* bytes of the scratchpad in scratch */
@@ -203,9 +206,9 @@ static ful_status make_kernel(const ful__dnnl_conv *c, ful__dnnl_pass pass, int 
     dnnl_primitive_desc_t pd = NULL;
     *out = NULL;
     dnnl_status_t status = make_shapes(spec, n, x_tag, y_tag, ful__md_see(&c->w[pass]), &s);
-    if (status == dnnl_success) status = make_pd(spec, pass, c->alg, &s, &pd);
-    if (status == dnnl_unimplemented && c->alg != dnnl_convolution_direct)
-        status = make_pd(spec, pass, dnnl_convolution_direct, &s, &pd);
+    const bool fancy = c->alg != dnnl_convolution_direct && pass != FUL__DNNL_BWD_W;
+    if (status == dnnl_success) status = fancy ? make_pd(spec, pass, c->alg, &s, &pd) : dnnl_unimplemented;
+    if (status == dnnl_unimplemented) status = make_pd(spec, pass, dnnl_convolution_direct, &s, &pd);
     shapes_free(&s);
     FUL_TRY(ful__dnnl_check(status, "build conv2d", c->name));
     return ful__dnnl_kernel_create(pd, args_of[pass], !dx && spec->attr.bias ? 4 : 3, c->name, out);
@@ -228,24 +231,48 @@ static ful_status get_kernel(ful__dnnl_conv *c, ful__dnnl_pass pass, int n, ful_
 
 /* Life ------------------------------------------------------------------------------------------------------------------- */
 
-/* What the kernel for n_max tells: the packed layout to pin, and how to get there from the plain one. */
-static ful_status pin_pass(ful__dnnl_conv *c, ful__dnnl_pass pass)
+/* The packed layout that the kernel for n_max has chosen is the one for all n. */
+static ful_status pin_layout(ful__dnnl_conv *c, ful__dnnl_pass pass)
 {
     enum { WEIGHTS = 1 };
     ful__dnnl_kernel *k;
     FUL_TRY(get_kernel(c, pass, c->spec.n_max, &k));
-    const ful__md_ref plain = ful__md_see(&c->w_plain), packed = ful__md_see(&k->md[WEIGHTS]);
-    FUL_TRY(ful__dnnl_check(ful__md_copy(&c->w[pass], packed), "build conv2d", c->name));
+    FUL_TRY(ful__dnnl_check(ful__md_copy(&c->w[pass], ful__md_see(&k->md[WEIGHTS])), "build conv2d", c->name));
     if (k->scratch_bytes > c->room) c->room = k->scratch_bytes;
-    const bool grad = pass == FUL__DNNL_BWD_W;
-    if (dnnl_memory_desc_equal(plain, packed) && !grad) return FUL_OK;
+    return FUL_OK;
+}
+
+/* For forward and dx: a reorder from the plain weights, unless plain is what the kernel takes. */
+static ful_status pin_weights(ful__dnnl_conv *c, ful__dnnl_pass pass)
+{
+    FUL_TRY(pin_layout(c, pass));
+    const ful__md_ref plain = ful__md_see(&c->w_plain), packed = ful__md_see(&c->w[pass]);
+    if (dnnl_memory_desc_equal(plain, packed)) return FUL_OK;
     c->w_bytes[pass] = ful__align64(dnnl_memory_desc_get_size(packed));
     dnnl_primitive_desc_t pd = NULL;
-    const dnnl_status_t status = ful__dnnl_reorder_pd(&pd, grad ? packed : plain, grad ? plain : packed, grad);
-    FUL_TRY(ful__dnnl_check(status, "pack the weights of conv2d", c->name));
+    FUL_TRY(ful__dnnl_check(ful__dnnl_reorder_pd(&pd, plain, packed), "pack the weights of conv2d", c->name));
     const int args[2] = {DNNL_ARG_FROM, DNNL_ARG_TO};
     FUL_TRY(ful__dnnl_kernel_create(pd, args, 2, c->name, &c->pack[pass]));
     if (c->pack[pass]->scratch_bytes > c->room) c->room = c->pack[pass]->scratch_bytes;
+    return FUL_OK;
+}
+
+/* For dw: our own addition into the plain gradient, which must know how the packed one lies; else the plain layout is demanded.
+ */
+static ful_status pin_grad(ful__dnnl_conv *c)
+{
+    FUL_TRY(pin_layout(c, FUL__DNNL_BWD_W));
+    ful__md *w = &c->w[FUL__DNNL_BWD_W];
+    bool known = false;
+    FUL_TRY(ful__dnnl_grad_init(&c->grad, ful__md_see(w), &known));
+    if (!known) {
+        ful__md_free(w);
+        ful__dnnl_kernel_destroy(&c->made[FUL__DNNL_BWD_W][ful__parallel_active() != 0][c->spec.n_max]);
+        FUL_TRY(ful__dnnl_check(ful__md_copy(w, ful__md_see(&c->w_plain)), "build conv2d", c->name));
+        FUL_TRY(pin_layout(c, FUL__DNNL_BWD_W));
+        FUL_TRY(ful__dnnl_grad_init(&c->grad, ful__md_see(w), &known));
+    }
+    c->w_bytes[FUL__DNNL_BWD_W] = ful__align64(dnnl_memory_desc_get_size(ful__md_see(w)));
     return FUL_OK;
 }
 
@@ -270,7 +297,9 @@ static ful_status build(ful__dnnl_conv *c)
         for (int active = 0; active < 2; active++)
             FUL_TRY(ful__calloc(&c->made[pass][active], (size_t)c->spec.n_max + 1, sizeof(ful__dnnl_kernel *),
                                 "a convolution's primitives"));
-    for (int pass = 0; pass < passes; pass++) FUL_TRY(pin_pass(c, (ful__dnnl_pass)pass));
+    FUL_TRY(pin_weights(c, FUL__DNNL_FWD));
+    if (c->spec.train) FUL_TRY(pin_weights(c, FUL__DNNL_BWD_X));
+    if (c->spec.train) FUL_TRY(pin_grad(c));
     c->room = ful__align64(c->room);
     c->macs = count_macs(c->made[FUL__DNNL_FWD][ful__parallel_active() != 0][c->spec.n_max]);
     return FUL_OK;
@@ -285,7 +314,7 @@ ful_status ful__dnnl_conv_create(const ful__dnnl_conv_spec *spec, ful__dnnl_conv
     c->spec = *spec;
     snprintf(c->name, sizeof c->name, "%s", spec->name);
     c->spec.name = c->name;
-    c->alg = atomic_load(&use_winograd) ? dnnl_convolution_auto : dnnl_convolution_direct;
+    c->alg = atomic_load(&use_winograd) ? dnnl_convolution_winograd : dnnl_convolution_direct;
     c->stage_x = c->stage_dy = spec->x_layout == FUL__NHWC && spec->y_layout == FUL__BLOCKED;
     if (c->stage_x) {
         const int64_t x = ful__count(spec->x), y = ful__count(spec->y);
@@ -308,19 +337,32 @@ void ful__dnnl_conv_destroy(ful__dnnl_conv **conv)
             for (int n = 0; made && n <= c->spec.n_max; n++) ful__dnnl_kernel_destroy(&made[n]);
             ful__free(made);
         }
-        ful__dnnl_kernel_destroy(&c->pack[pass]);
+        if (pass != FUL__DNNL_BWD_W) ful__dnnl_kernel_destroy(&c->pack[pass]);
         ful__md_free(&c->w[pass]);
     }
+    ful__dnnl_grad_deinit(&c->grad);
     ful__md_free(&c->w_plain);
     pthread_mutex_destroy(&c->lock);
     ful__free(c);
 }
 
+/* Where things lie in scratch, in bytes. */
+typedef struct places {
+    size_t dw, db, staged;
+} places;
+
+static places places_of(const ful__dnnl_conv *c)
+{
+    places at = {.dw = c->room};
+    at.db = at.dw + c->w_bytes[FUL__DNNL_BWD_W];
+    at.staged = at.db + (c->spec.train ? ful__align64((size_t)c->spec.y.c * sizeof(float)) : 0);
+    return at;
+}
+
 void ful__dnnl_conv_need(const ful__dnnl_conv *c, ful__need *need)
 {
     need->packed = c->w_bytes[FUL__DNNL_FWD] + c->w_bytes[FUL__DNNL_BWD_X];
-    need->scratch_fixed = c->room;
-    if (c->spec.train) need->scratch_fixed += c->w_bytes[FUL__DNNL_BWD_W] + ful__align64((size_t)c->spec.y.c * sizeof(float));
+    need->scratch_fixed = places_of(c).staged;
     need->scratch_per_image = c->staged_bytes;
 }
 
@@ -337,20 +379,9 @@ const char *ful__dnnl_conv_impl(const ful__dnnl_conv *c, ful__dnnl_pass pass)
 
 /* Runs ------------------------------------------------------------------------------------------------------------------- */
 
-/* Where things lie in scratch. */
-typedef struct places {
-    float *dw, *db, *staged;
-} places;
-
-static places places_of(const ful__dnnl_conv *c, void *scratch)
+static float *at_bytes(void *base, size_t offset)
 {
-    unsigned char *p = (unsigned char *)scratch + c->room;
-    places at = {.dw = (float *)(void *)p, .staged = (float *)(void *)p};
-    if (!c->spec.train) return at;
-    p += c->w_bytes[FUL__DNNL_BWD_W];
-    at.db = (float *)(void *)p;
-    at.staged = (float *)(void *)(p + ful__align64((size_t)c->spec.y.c * sizeof(float)));
-    return at;
+    return (float *)(void *)((unsigned char *)base + offset);
 }
 
 /* *w_out: the weights as this pass wants them, refreshed if asked. */
@@ -358,7 +389,7 @@ static ful_status packed_weights(ful__dnnl_conv *c, ful__dnnl_pass pass, const f
 {
     *w_out = (float *)(uintptr_t)run->w;
     if (c->w_bytes[pass] == 0) return FUL_OK;
-    float *packed = (float *)(void *)((unsigned char *)run->packed + (pass == FUL__DNNL_BWD_X ? c->w_bytes[FUL__DNNL_FWD] : 0));
+    float *packed = at_bytes(run->packed, pass == FUL__DNNL_BWD_X ? c->w_bytes[FUL__DNNL_FWD] : 0);
     if (run->repack) {
         void *buffer[2] = {*w_out, packed};
         FUL_TRY(ful__dnnl_kernel_run(c->pack[pass], buffer, run->scratch, c->room, c->name));
@@ -368,9 +399,10 @@ static ful_status packed_weights(ful__dnnl_conv *c, ful__dnnl_pass pass, const f
 }
 
 /* x as forward and dw want it. */
-static const float *staged_x(const ful__dnnl_conv *c, const ful__dnnl_conv_run *run, float *staged)
+static const float *staged_x(const ful__dnnl_conv *c, const ful__dnnl_conv_run *run)
 {
     if (!c->stage_x || c->spec.x.c == 1) return run->x;
+    float *staged = at_bytes(run->scratch, places_of(c).staged);
     ful__reorder_to_planes(run->x, staged, run->n, c->spec.x);
     return staged;
 }
@@ -381,7 +413,7 @@ ful_status ful__dnnl_conv_forward(ful__dnnl_conv *c, const ful__dnnl_conv_run *r
     float *w;
     FUL_TRY(get_kernel(c, FUL__DNNL_FWD, run->n, &k));
     FUL_TRY(packed_weights(c, FUL__DNNL_FWD, run, &w));
-    const float *x = staged_x(c, run, places_of(c, run->scratch).staged);
+    const float *x = staged_x(c, run);
     void *buffer[4] = {(void *)(uintptr_t)x, w, run->y, (void *)(uintptr_t)run->bias};
     return ful__dnnl_kernel_run(k, buffer, run->scratch, c->room, c->name);
 }
@@ -394,7 +426,7 @@ static ful_status backward_x(ful__dnnl_conv *c, const ful__dnnl_conv_run *run)
     FUL_TRY(packed_weights(c, FUL__DNNL_BWD_X, run, &w));
     const float *dy = run->dy;
     if (c->stage_dy) {
-        float *staged = places_of(c, run->scratch).staged;
+        float *staged = at_bytes(run->scratch, places_of(c).staged);
         ful__reorder(dy, FUL__BLOCKED, staged, FUL__NHWC, run->n, c->spec.y);
         dy = staged;
     }
@@ -406,15 +438,13 @@ static ful_status backward_w(ful__dnnl_conv *c, const ful__dnnl_conv_run *run)
 {
     ful__dnnl_kernel *k;
     FUL_TRY(get_kernel(c, FUL__DNNL_BWD_W, run->n, &k));
-    const places at = places_of(c, run->scratch);
-    const float *x = staged_x(c, run, at.staged);
-    void *buffer[4] = {(void *)(uintptr_t)x, at.dw, (void *)(uintptr_t)run->dy, at.db};
+    const places at = places_of(c);
+    float *dw = at_bytes(run->scratch, at.dw), *db = at_bytes(run->scratch, at.db);
+    void *buffer[4] = {(void *)(uintptr_t)staged_x(c, run), dw, (void *)(uintptr_t)run->dy, db};
     FUL_TRY(ful__dnnl_kernel_run(k, buffer, run->scratch, c->room, c->name));
-    if (run->db)
-        for (int i = 0; i < c->spec.y.c; i++) run->db[i] += at.db[i];
-    if (!run->dw) return FUL_OK;
-    void *add[2] = {at.dw, run->dw};
-    return ful__dnnl_kernel_run(c->pack[FUL__DNNL_BWD_W], add, run->scratch, c->room, c->name);
+    if (run->db) ful__add_floats(db, run->db, c->spec.y.c);
+    if (run->dw) ful__dnnl_grad_add(&c->grad, dw, run->dw);
+    return FUL_OK;
 }
 
 ful_status ful__dnnl_conv_backward(ful__dnnl_conv *c, const ful__dnnl_conv_run *run)

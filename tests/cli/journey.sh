@@ -58,8 +58,9 @@ ok doctor "$F" doctor
 ok "data info" "$F" data info clusters
 printf 'P6' >not.png
 "$F" predict run not.png >out 2>err
-ok "a bad image is exit 3" test $? = 3
-holds "and is named" err 'not.png'
+code=$?
+holds "a bad image is named" err 'not.png'
+ok "and is exit 3" test $code = 3
 
 cat >plan.yaml <<'YAML'
 study: tiny

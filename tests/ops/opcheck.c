@@ -84,9 +84,9 @@ void check_addf(check_sink *sink, unsigned use, check_case c, const char *format
 
 int check_levels(check_level out[3])
 {
+    static unsigned has = ~0u; /* what the process began with */
+    if (has == ~0u) has = ful_cpu_flags();
     static const check_level all[] = {{"avx512", FUL_CPU_AVX512 | FUL_CPU_AVX2}, {"avx2", FUL_CPU_AVX2}, {"scalar", 0}};
-    ful_cpu_mask_set(~0u);
-    const unsigned has = ful_cpu_flags();
     int count = 0;
     for (int i = 0; i < 3; i++)
         if ((has & all[i].mask) == all[i].mask) out[count++] = all[i];

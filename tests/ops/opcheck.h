@@ -49,7 +49,7 @@ void check_addf(check_sink *sink, unsigned use, check_case c, const char *format
 /*
  * The allowed difference is tolerance * magnitude, of each element. What counts as magnitude:
  *   SUM     for sums of products: the sum of their absolute values (the reference run on absolute values)
- *   VALUE   for ops value by value: |reference| + the smallest size that matters, 1e-6
+ *   VALUE   for functions of single values: |reference|, of dx at least |dy| (a slope is a difference), 1e-30 at least
  *   RANGE   otherwise: the largest |reference| in the buffer
  */
 typedef enum check_magnitude { CHECK_SUM, CHECK_VALUE, CHECK_RANGE } check_magnitude;
@@ -68,6 +68,9 @@ typedef struct check_suite {
     double tolerance;
     check_magnitude magnitude;
     unsigned same_bits;
+    bool selects; /* SUM: which dy are summed to a dx depends on x (a maximum); for the magnitude of dx, x stays as it is */
+    bool late; /* oneDNN: what runs n images is made when n is first met, for the threads there are then and the CPU level the
+                  process began with */
     void (*cases)(check_sink *sink);
     const char *(*kernel)(const ful__op *op); /* which implementation a planned op uses; NULL: told by the CPU level alone */
 } check_suite;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/parallel.h"
 #include "core/rng.h"
 #include <fulcrum/core.h>
 
@@ -32,7 +33,7 @@ void *check_alloc(size_t bytes)
 
 /* Red zones ------------------------------------------------------------------------------------------------------------- */
 
-enum { ZONE = 4096, SHIFT_MAX = 64 }; /* bytes before and after; a zone is a NaN to whoever reads it as floats */
+enum { ZONE = 2048, SHIFT_MAX = 64 }; /* bytes before and after; a zone is a NaN to whoever reads it as floats */
 static const unsigned char zone_byte = 0xFD, undefined_byte = 0xFF;
 
 static void buffer_init(check_buffer *b, const char *what, size_t capacity)
@@ -66,24 +67,29 @@ static void *buffer_open(check_buffer *b, size_t used, int shift)
     return buffer_at(b);
 }
 
+static bool zone_whole(const unsigned char *zone, size_t bytes)
+{
+    return zone[0] == zone_byte && memcmp(zone, zone + 1, bytes - 1) == 0;
+}
+
 /* Whether the zones are whole. */
 static bool buffer_whole(check_buffer *b, const char *pass, char *why)
 {
     if (!b->memory) return true;
     ASAN_UNPOISON_MEMORY_REGION(b->memory, buffer_bytes(b));
-    const size_t end = b->begin + b->used;
-    for (size_t i = b->begin; i-- > 0;)
-        if (b->memory[i] != zone_byte) {
-            snprintf(why, CHECK_WHY, "%s wrote before %s, byte -%zu", pass, b->what, b->begin - i);
-            return false;
-        }
-    for (size_t i = end; i < buffer_bytes(b); i++)
-        if (b->memory[i] != zone_byte) {
-            snprintf(why, CHECK_WHY, "%s wrote behind %s of %zu bytes, byte %zu", pass, b->what, b->used, i - b->begin);
-            return false;
-        }
+    const size_t end = b->begin + b->used, behind = buffer_bytes(b) - end;
+    if (!zone_whole(b->memory, b->begin)) {
+        snprintf(why, CHECK_WHY, "%s wrote before %s", pass, b->what);
+        return false;
+    }
+    if (!zone_whole(b->memory + end, behind)) {
+        size_t at = b->used;
+        while (b->memory[b->begin + at] == zone_byte) at++;
+        snprintf(why, CHECK_WHY, "%s wrote behind %s of %zu bytes, at byte %zu", pass, b->what, b->used, at);
+        return false;
+    }
     ASAN_POISON_MEMORY_REGION(b->memory, b->begin);
-    ASAN_POISON_MEMORY_REGION(b->memory + end, buffer_bytes(b) - end);
+    ASAN_POISON_MEMORY_REGION(b->memory + end, behind);
     return true;
 }
 
@@ -164,22 +170,29 @@ void check_inputs_deinit(check_inputs *in)
 
 /* Layouts --------------------------------------------------------------------------------------------------------------- */
 
+/* Where value i of an image lies in the layout. */
 static int64_t offset_of(ful_shape s, ful__layout layout, int64_t i)
 {
-    const int64_t image = i / ful__count(s), in = i % ful__count(s), ch = in % s.c, pixel = in / s.c, b = ful__block();
     if (layout == FUL__NHWC) return i;
+    const int64_t ch = i % s.c, pixel = i / s.c, b = ful__block();
     const ful__strides t = ful__strides_of(s, layout);
-    return image * ful__count(s) + ch / b * t.block + pixel * t.pixel + ch % b;
+    return ch / b * t.block + pixel * t.pixel + ch % b;
 }
 
-static void to_layout(const float *plain, float *to, ful_shape s, ful__layout layout, int64_t count)
+static void to_layout(const float *plain, float *to, ful_shape s, ful__layout layout)
 {
-    for (int64_t i = 0; i < count; i++) to[offset_of(s, layout, i)] = plain[i];
+    const int64_t count = ful__count(s);
+    if (layout == FUL__NHWC) memcpy(to, plain, (size_t)count * sizeof *to);
+    for (int64_t i = 0; layout != FUL__NHWC && i < count; i++) to[offset_of(s, layout, i)] = plain[i];
 }
 
-static void from_layout(const float *from, float *plain, ful_shape s, ful__layout layout, int64_t count)
+static void from_layout(const float *from, float *plain, ful_shape s, ful__layout layout, int n)
 {
-    for (int64_t i = 0; i < count; i++) plain[i] = from[offset_of(s, layout, i)];
+    const int64_t count = ful__count(s);
+    for (int image = 0; image < n; image++, from += count, plain += count) {
+        if (layout == FUL__NHWC) memcpy(plain, from, (size_t)count * sizeof *plain);
+        for (int64_t i = 0; layout != FUL__NHWC && i < count; i++) plain[i] = from[offset_of(s, layout, i)];
+    }
 }
 
 /* Images first, first + 1 … of the inputs, in a ring, to a buffer in the op's layout. */
@@ -187,8 +200,7 @@ static void load_images(const check_rig *rig, const check_knobs *k, const float 
                         float *to)
 {
     const int64_t per_image = ful__count(s);
-    for (int i = 0; i < k->n; i++)
-        to_layout(plain + (k->first + i) % rig->c->n_max * per_image, to + i * per_image, s, layout, per_image);
+    for (int i = 0; i < k->n; i++) to_layout(plain + (k->first + i) % rig->c->n_max * per_image, to + i * per_image, s, layout);
 }
 
 /* Life ------------------------------------------------------------------------------------------------------------------ */
@@ -350,17 +362,39 @@ static void begin(session *s, check_rig *rig, const check_knobs *k)
     s->run.packed = buffer_at(&rig->packed[k->set]);
 }
 
+typedef ful_status (*pass_fn)(ful__op *op, const ful__run *run);
+
+typedef struct piece {
+    session *s;
+    pass_fn fn;
+    ful_status status;
+    char sentence[400]; /* of the thread that ran it */
+} piece;
+
+static void run_piece(void *ctx, int64_t chunk, int thread)
+{
+    (void)thread;
+    piece *p = ctx;
+    if (chunk != 0) return;
+    p->status = p->fn(p->s->rig->op, &p->s->run);
+    snprintf(p->sentence, sizeof p->sentence, "%s", p->status == FUL_OK ? "" : ful_error_message());
+}
+
 /* Calls forward or backward: it must succeed, allocate nothing, and stay inside its buffers. */
-static bool call(session *s, const char *pass, ful_status (*fn)(ful__op *op, const ful__run *run))
+static bool call(session *s, const char *pass, pass_fn fn)
 {
     check_rig *rig = s->rig;
+    piece p = {.s = s, .fn = fn};
     ful__fault_fail_at(FUL__FAULT_ALLOC, LONG_MAX);
-    const ful_status status = fn(rig->op, &s->run);
+    if (s->k->inside)
+        ful__parallel_for(2, run_piece, &p);
+    else
+        run_piece(&p, 0, 0);
     const long allocations = ful__fault_count(FUL__FAULT_ALLOC);
     ful__fault_fail_at(FUL__FAULT_ALLOC, 0);
-    if (status != FUL_OK)
-        snprintf(rig->why, sizeof rig->why, "%s gave %s: %.400s", pass, ful_status_name(status), ful_error_message());
-    else if (allocations > 0)
+    if (p.status != FUL_OK)
+        snprintf(rig->why, sizeof rig->why, "%s gave %s: %.400s", pass, ful_status_name(p.status), p.sentence);
+    else if (allocations > 0 && (!rig->suite->late || s->k->stale))
         snprintf(rig->why, sizeof rig->why, "%s allocated memory %ld times", pass, allocations);
     else
         return zones_whole(rig, pass);
@@ -382,10 +416,9 @@ static bool images_kept(session *s, const char *pass, const char *what, const vo
 static bool y_kept(session *s, const check_result *out)
 {
     const ful__op *op = s->rig->op;
-    const int64_t count = s->k->n * ful__count(op->y);
-    float *now = check_alloc((size_t)count * sizeof *now);
-    from_layout(s->run.y, now, op->y, op->y_layout, count);
-    const bool kept = memcmp(now, out->y, (size_t)count * sizeof *now) == 0;
+    float *now = check_alloc(images_bytes(s->k, op->y));
+    from_layout(s->run.y, now, op->y, op->y_layout, s->k->n);
+    const bool kept = memcmp(now, out->y, images_bytes(s->k, op->y)) == 0;
     free(now);
     if (!kept) snprintf(s->rig->why, sizeof s->rig->why, "backward changed y");
     return kept;
@@ -425,7 +458,7 @@ static bool forward(session *s, check_result *out)
         if (s->k->y_over != i && !images_kept(s, "forward", x_names[i], s->run.x[i], rig->in->x[i], op->x[i], op->x_layout[i]))
             return false;
     if (!weights_kept(s, "forward", rig->in->w[s->k->set], s->k->train && s->k->n > 0) || !counters_right(s)) return false;
-    from_layout(s->run.y, out->y, op->y, op->y_layout, s->k->n * ful__count(op->y));
+    from_layout(s->run.y, out->y, op->y, op->y_layout, s->k->n);
     for (int i = 0; i < op->n_params; i++) memcpy(out->w[i], s->w[i], rig->w[i].used);
     return true;
 }
@@ -474,7 +507,7 @@ static bool backward(session *s, check_result *out)
     if (op->need.backward_y && !y_kept(s, out)) return false;
     if (!weights_kept(s, "backward", out->w, false) || !counters_right(s)) return false;
     for (int i = 0; i < op->n_x; i++)
-        if (s->run.dx[i]) from_layout(s->run.dx[i], out->dx[i], op->x[i], op->x_layout[i], k->n * ful__count(op->x[i]));
+        if (s->run.dx[i]) from_layout(s->run.dx[i], out->dx[i], op->x[i], op->x_layout[i], k->n);
     for (int i = 0; i < op->n_params; i++)
         if (s->dw[i]) memcpy(out->dw[i], s->dw[i], rig->dw[i].used);
     out->backward = true;
@@ -524,9 +557,9 @@ void check_knobs_text(const check_rig *rig, const check_knobs *k, char *text, si
         at += (size_t)snprintf(text + at, bytes - at, " demand=%s,%s->%s", layout_name(rig->op->x_layout[0]),
                                c->n_x > 1 ? layout_name(rig->op->x_layout[1]) : "-", layout_name(rig->op->y_layout));
     if (at < bytes)
-        snprintf(
-            text + at, bytes - at,
-            " n=%d/%d first=%d %s level=%s threads=%d weights=%d repack=%d y_over=%d dx_over=%d dx_null=%x rows=%d shift=%d",
-            k->n, c->n_max, k->first, k->train ? "train" : "eval", level_name(k->mask & ful_cpu_flags()), k->threads, k->set,
-            !k->stale, k->y_over, k->dx_over, k->dx_null, k->rows, k->shift);
+        snprintf(text + at, bytes - at,
+                 " n=%d/%d first=%d %s level=%s threads=%d weights=%d repack=%d y_over=%d dx_over=%d dx_null=%x rows=%d "
+                 "inside=%d shift=%d",
+                 k->n, c->n_max, k->first, k->train ? "train" : "eval", level_name(k->mask & ful_cpu_flags()), k->threads,
+                 k->set, !k->stale, k->y_over, k->dx_over, k->dx_null, k->rows, k->inside, k->shift);
 }

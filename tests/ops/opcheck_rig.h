@@ -12,7 +12,7 @@ enum { CHECK_PARAMS = 8, CHECK_SETS = 2, CHECK_WHY = 512, CHECK_NONE = -1 };
 
 void *check_alloc(size_t bytes); /* zeroed, 64-byte aligned; ends the program where there is none. free() */
 
-/* The levels this machine has, best first. */
+/* The levels this machine has and FULCRUM_CPU_MASK leaves, best first. */
 typedef struct check_level {
     const char *name;
     unsigned mask;
@@ -57,6 +57,7 @@ typedef struct check_knobs {
     int dx_over;      /* this dx is written over dy, or CHECK_NONE */
     unsigned dx_null; /* bit i: nobody needs dx[i] */
     bool rows;        /* batch positions given */
+    bool inside;      /* called from a piece of a parallel loop, as experts are */
     int shift;        /* floats between a 64-byte boundary and x, y, dy, dx, w, dw */
 } check_knobs;
 

@@ -107,14 +107,20 @@ static bool try_null(trial *t, check_rig *rig, check_knobs k)
     return true;
 }
 
+static bool try_threads(trial *t, check_rig *rig, check_knobs k)
+{
+    const bool same = t->suite->same_bits & CHECK_SAME_THREADS;
+    k.threads = 2;
+    if (!t->suite->late && (same ? !run_same(t, rig, &k, &t->a) : !run_close(t, rig, &k, &t->b))) return false;
+    k.inside = true;
+    return same ? run_same(t, rig, &k, &t->a) : run_close(t, rig, &k, &t->b);
+}
+
 static bool try_others(trial *t, check_rig *rig, const check_knobs *k)
 {
-    check_knobs threads = *k, shift = *k, rows = *k;
-    threads.threads = 2;
+    check_knobs shift = *k, rows = *k;
     shift.shift = 1;
     rows.rows = true;
-    const bool same = t->suite->same_bits & CHECK_SAME_THREADS;
-    if (same ? !run_same(t, rig, &threads, &t->a) : !run_close(t, rig, &threads, &t->b)) return false;
     return run_close(t, rig, &shift, &t->b) && run_close(t, rig, &rows, &t->b);
 }
 
@@ -161,7 +167,8 @@ static bool try_all(trial *t, check_rig *rig, check_knobs k)
         k.n = counts[i];
         if (k.n <= n_max && !run_close(t, rig, &k, &t->a)) return false;
     }
-    if (!try_repack(t, rig, k) || !try_over(t, rig, &k) || !try_null(t, rig, k) || !try_others(t, rig, &k)) return false;
+    if (!try_repack(t, rig, k) || !try_over(t, rig, &k) || !try_null(t, rig, k) || !try_threads(t, rig, k)) return false;
+    if (!try_others(t, rig, &k)) return false;
     k.n = n_max;
     return run_close(t, rig, &k, &t->a) && try_first(t, rig, &k) && try_batches(t, rig, k);
 }
@@ -174,17 +181,50 @@ static bool try_planned(trial *t, const check_knobs *k)
     return good;
 }
 
+/* An op with late kernels, planned for as many threads as its runs have. */
+static bool try_planned_for_two(trial *t, check_knobs k)
+{
+    check_rig rig;
+    k.threads = 2;
+    k.n = t->c->n_max;
+    bool good = (check_rig_init(&rig, t->suite, t->c, &t->in, &k) || report(&rig, &k)) && run_close(t, &rig, &k, &t->a);
+    k.inside = true;
+    good = good && run_close(t, &rig, &k, &t->b);
+    check_rig_deinit(&rig);
+    return good;
+}
+
+/* Whether the op demands the same of this offer as of an earlier one. */
+static bool tried_before(trial *t, ful__layout offers[4][FUL__X_MAX], int i)
+{
+    ful__layout demand[4][FUL__X_MAX + 1] = {{0}};
+    for (int j = 0; j <= i; j++) {
+        ful__op *op = NULL;
+        if (t->suite->type->create("the.op", t->c->attr, t->c->x, t->c->n_x, &op) != FUL_OK) return false;
+        for (int x = 0; x < op->n_x; x++) op->x_layout[x] = offers[j][x];
+        op->type->layouts(op);
+        for (int x = 0; x < op->n_x; x++) demand[j][x] = op->x_layout[x];
+        demand[j][FUL__X_MAX] = op->y_layout;
+        op->type->destroy(op);
+    }
+    for (int j = 0; j < i; j++)
+        if (memcmp(demand[j], demand[i], sizeof demand[i]) == 0) return true;
+    return false;
+}
+
 static bool try_level(trial *t, unsigned mask)
 {
     ful__layout offers[4][FUL__X_MAX] = {{0}};
     ful_cpu_mask_set(mask);
     const int count = check_offers(t->c, offers);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        if (tried_before(t, offers, i)) continue;
         for (int train = t->suite->type->backward != NULL; train >= 0; train--) {
             check_knobs k = {.mask = mask, .train = train, .threads = 1, .y_over = CHECK_NONE, .dx_over = CHECK_NONE};
             memcpy(k.offer, offers[i], sizeof k.offer);
-            if (!try_planned(t, &k)) return false;
+            if (!try_planned(t, &k) || (t->suite->late && !try_planned_for_two(t, k))) return false;
         }
+    }
     return true;
 }
 
@@ -260,7 +300,7 @@ bool check_test(const check_suite *suite, const check_case *c)
     trial t = {.suite = suite, .c = c};
     check_level levels[3];
     ful__op *op;
-    const int n_levels = check_levels(levels);
+    const int n_levels = suite->late ? check_levels(levels), 1 : check_levels(levels);
     if (c->refused) return check_refusal(suite, c);
     if (build(suite, c, &op) != FUL_OK) return complain(suite, c, ful_error_message());
     t.op = op;

@@ -34,20 +34,25 @@ static double *take_images(const float *from, ful_shape s, const check_case *c, 
     return to;
 }
 
+/* Which inputs are taken as absolute values. */
+typedef enum absolute { AS_THEY_ARE, ABSOLUTE_DY, ABSOLUTE_ALL } absolute;
+
 static void run_reference(arrays *a, const check_case *c, const ful__op *op, const check_inputs *in, const check_knobs *k,
-                          bool absolute)
+                          absolute which)
 {
+    const bool all = which == ABSOLUTE_ALL;
     const ful__ref_entry *entry = ful__ref_find(op->type->name);
-    *a = (arrays){.y = take(NULL, k->n * ful__count(op->y), false), .dy = take_images(in->dy, op->y, c, k, absolute)};
+    *a = (arrays){.y = take(NULL, k->n * ful__count(op->y), false),
+                  .dy = take_images(in->dy, op->y, c, k, which != AS_THEY_ARE)};
     ful__ref r = {.op = op, .attr = c->attr, .n = k->n, .train = k->train, .seed = 77, .step = 3, .y = a->y, .dy = a->dy};
     r.row = k->rows ? in->row : NULL;
     for (int i = 0; i < op->n_x; i++) {
-        r.x[i] = a->x[i] = take_images(in->x[i], op->x[i], c, k, absolute);
+        r.x[i] = a->x[i] = take_images(in->x[i], op->x[i], c, k, all);
         r.dx[i] = a->dx[i] = take(NULL, k->n * ful__count(op->x[i]), false);
     }
     for (int i = 0; i < op->n_params; i++) {
-        a->w[i] = take(in->w[k->set][i], op->params[i].count, absolute);
-        a->dw[i] = take(in->dw[i], op->params[i].count, absolute);
+        a->w[i] = take(in->w[k->set][i], op->params[i].count, all);
+        a->dw[i] = take(in->dw[i], op->params[i].count, which != AS_THEY_ARE);
     }
     r.w = a->w;
     r.dw = a->dw;
@@ -71,15 +76,15 @@ static void release(arrays *a)
 
 /* Values and magnitudes ------------------------------------------------------------------------------------------------- */
 
-/* sums: the same array of the reference run on absolute values, NULL for other magnitudes. */
-static check_values judge(check_magnitude how, const double *value, const double *sums, int64_t count)
+/* at_least: magnitudes known otherwise (SUM: the array of the reference run on absolute values), or NULL. */
+static check_values judge(check_magnitude how, const double *value, const double *at_least, int64_t count)
 {
     check_values v = {check_alloc((size_t)count * sizeof(double)), check_alloc((size_t)count * sizeof(double)), count};
     double range = 0;
     for (int64_t i = 0; i < count; i++) range = isfinite(value[i]) ? fmax(range, fabs(value[i])) : range;
     for (int64_t i = 0; i < count; i++) {
         v.value[i] = value[i];
-        v.size[i] = how == CHECK_RANGE ? range : how == CHECK_VALUE ? fabs(value[i]) + 1e-6 : fmax(fabs(value[i]), sums[i]);
+        v.size[i] = how == CHECK_RANGE ? range : fmax(fabs(value[i]), at_least ? fabs(at_least[i]) : 1e-30);
     }
     return v;
 }
@@ -88,18 +93,23 @@ void check_truth_init(check_truth *t, const check_suite *suite, const check_case
                       const check_knobs *k)
 {
     const bool sums = suite->magnitude == CHECK_SUM;
-    arrays a, b = {0};
+    arrays a, b = {0}, d = {0};
     *t = (check_truth){0};
-    run_reference(&a, c, op, in, k, false);
-    if (sums) run_reference(&b, c, op, in, k, true);
+    run_reference(&a, c, op, in, k, AS_THEY_ARE);
+    if (sums) run_reference(&b, c, op, in, k, ABSOLUTE_ALL);
+    if (suite->selects) run_reference(&d, c, op, in, k, ABSOLUTE_DY);
     t->y = judge(suite->magnitude, a.y, b.y, k->n * ful__count(op->y));
-    for (int i = 0; i < op->n_x; i++) t->dx[i] = judge(suite->magnitude, a.dx[i], b.dx[i], k->n * ful__count(op->x[i]));
+    for (int i = 0; i < op->n_x; i++) {
+        const double *at_least = suite->magnitude == CHECK_VALUE ? a.dy : suite->selects ? d.dx[i] : b.dx[i];
+        t->dx[i] = judge(suite->magnitude, a.dx[i], at_least, k->n * ful__count(op->x[i]));
+    }
     for (int i = 0; i < op->n_params; i++) {
         t->w[i] = judge(suite->magnitude, a.w[i], b.w[i], op->params[i].count);
         t->dw[i] = judge(suite->magnitude, a.dw[i], b.dw[i], op->params[i].count);
     }
     release(&a);
     release(&b);
+    release(&d);
 }
 
 static void values_deinit(check_values *v)

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "ops/conv_case.h"
+
+/* x, out, kernel h w, stride h w, pad h w, dilation h w, groups, bias, n_max */
+static const conv_case usual[] = {
+    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1},
+    {{7, 5, 16}, 32, 3, 3, 2, 2, 1, 1, .bias = true},
+    {{7, 7, 32}, 16, 1, 1},
+    {{7, 7, 16}, 32, 1, 1, 2, 2, .bias = true},
+    {{9, 7, 16}, 16, 5, 5, 1, 1, 2, 2, .bias = true},
+    {{9, 9, 3}, 16, 7, 7, 2, 2, 3, 3},               /* stem for large images */
+    {{9, 9, 3}, 32, 3, 3, 1, 1, 1, 1, .bias = true}, /* stem of 3 colours */
+    {{9, 9, 1}, 16, 3, 3, 1, 1, 1, 1},               /* of grey */
+    {{8, 11, 16}, 16, 3, 1, 2, 1, 1, 0},             /* nothing square */
+    {{11, 8, 16}, 16, 1, 5, 1, 3, 0, 2, .bias = true},
+    {{9, 9, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2},
+    {{11, 9, 16}, 16, 3, 2, 1, 2, 3, 1, 3, 2},
+    {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 2}, /* groups of whole blocks */
+    {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 4, .bias = true},
+    {{7, 7, 12}, 18, 3, 3, 1, 1, 1, 1, .groups = 3, .bias = true},
+    {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32}, /* depthwise */
+    {{7, 7, 32}, 32, 3, 3, 2, 2, 1, 1, .groups = 32, .bias = true},
+    {{7, 7, 17}, 17, 3, 3, 1, 1, 1, 1, .groups = 17},
+    {{5, 5, 16}, 32, 3, 3, 1, 1, 1, 1, .groups = 16}, /* two outputs a channel */
+    {{1, 1, 16}, 16, 3, 3, 1, 1, 1, 1, .bias = true}, /* padding all around one pixel */
+    {{3, 3, 16}, 16, 3, 3},                           /* the kernel fills the image */
+};
+
+static const conv_case nets[] = {
+    {{32, 32, 3}, 16, 3, 3, 1, 1, 1, 1, .n_max = 128}, /* resnet20 */
+    {{32, 32, 16}, 16, 3, 3, 1, 1, 1, 1, .n_max = 128},
+    {{32, 32, 16}, 32, 3, 3, 2, 2, 1, 1, .n_max = 128},
+    {{16, 16, 32}, 32, 3, 3, 1, 1, 1, 1, .n_max = 128},
+    {{8, 8, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 128},
+    {{32, 32, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 32}, /* resnet18 at 32 px */
+    {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .n_max = 32},
+    {{8, 8, 256}, 256, 3, 3, 1, 1, 1, 1, .n_max = 32},
+    {{8, 8, 256}, 512, 1, 1, 2, 2, 0, 0, .n_max = 32},
+    {{4, 4, 512}, 512, 3, 3, 1, 1, 1, 1, .n_max = 32},
+    {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .groups = 128, .n_max = 32}, /* dwnet */
+    {{16, 16, 128}, 256, 1, 1, 1, 1, 0, 0, .n_max = 32},
+};
+
+static void conv(check_sink *sink, unsigned use, const conv_case *c)
+{
+    char text[96];
+    const ful_conv2d_attr a = conv_attr(c);
+    check_case e = conv_expect(c, &a);
+    e.attr = &a;
+    check_addf(sink, use, e, "%s", conv_text(&a, text));
+}
+
+static void refuse(check_sink *sink, ful_conv2d_attr a, const char *rule)
+{
+    check_addf(sink, CHECK_TEST, (check_case){.attr = &a, .x = {{4, 4, 6}}, .refused = rule}, "%s", rule);
+}
+
+static void refusals(check_sink *sink)
+{
+    ful_conv2d_attr a, good;
+    ful_conv2d_defaults(&good);
+    good.out_channels = 8;
+    refuse(sink, (a = good, a.out_channels = 0, a), "out_channels=0");
+    refuse(sink, (a = good, a.kernel_h = 0, a), "kernel_h=0");
+    refuse(sink, (a = good, a.kernel_w = -3, a), "kernel_w=-3");
+    refuse(sink, (a = good, a.stride_w = 0, a), "stride_w=0");
+    refuse(sink, (a = good, a.dilation_h = 0, a), "dilation_h=0");
+    refuse(sink, (a = good, a.pad_h = 3, a), "pad_h=3");
+    refuse(sink, (a = good, a.pad_w = -1, a), "pad_w=-1");
+    refuse(sink, (a = good, a.kernel_h = 5, a), "must fit");
+    refuse(sink, (a = good, a.groups = 3, a), "groups=3");
+    refuse(sink, (a = good, a.groups = 0, a), "groups=0");
+    refuse(sink, (a = good, a.gain = NAN, a), "gain=nan");
+    refuse(sink, (a = good, a.out_channels = INT32_MAX - 1, a.groups = 2, a.pad_h = 2, a), "2^31");
+}
+
+static void cases(check_sink *sink)
+{
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &usual[i]);
+    for (int i = 0; i < CHECK_EDGES_COUNT; i++) {
+        conv_case in = {.x = {5, 5, check_edges[i]}, .out = 16, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
+        conv_case out = {.x = {5, 5, 16}, .out = check_edges[i], .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
+        conv_case both = {.x = {5, 7, check_edges[i]}, .out = check_edges[CHECK_EDGES_COUNT - 1 - i], .kernel_h = 1};
+        both.kernel_w = 1;
+        in.bias = both.bias = true;
+        conv(sink, CHECK_TEST | CHECK_SLOW, &in);
+        conv(sink, CHECK_TEST, &out);
+        conv(sink, CHECK_TEST | CHECK_SLOW, &both);
+    }
+    const conv_case deep = {.x = {4, 4, 128}, .out = 96, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1, .n_max = 3};
+    conv(sink, CHECK_TEST | CHECK_SLOW, &deep);
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) conv(sink, CHECK_PERF, &nets[i]);
+    refusals(sink);
+}
+
+const check_suite check_suite_conv2d = {.name = "conv2d",
+                                        .type = &ful__op_conv2d,
+                                        .tolerance = 1e-6,
+                                        .magnitude = CHECK_SUM,
+                                        .same_bits = CHECK_SAME_BATCH,
+                                        .late = true,
+                                        .cases = cases};

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/conv_case.h"
+
+static const conv_case usual[] = {
+    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1},
+    {{7, 7, 32}, 64, 1, 1},
+    {{9, 7, 16}, 32, 3, 3, 2, 2, 1, 1},
+    {{9, 9, 3}, 16, 3, 3, 1, 1, 1, 1},
+    {{9, 9, 1}, 16, 5, 5, 2, 2, 2, 2},
+    {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32},
+    {{5, 5, 17}, 19, 3, 3, 1, 1, 1, 1},
+    {{5, 5, 16}, 15, 3, 3, 1, 1, 1, 1},
+    {{1, 1, 32}, 16, 1, 1},
+};
+
+static const conv_case nets[] = {
+    {{32, 32, 16}, 16, 3, 3, 1, 1, 1, 1, .n_max = 128}, /* resnet20 */
+    {{8, 8, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 128},
+    {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .n_max = 32}, /* resnet18 at 32 px */
+};
+
+static void fused(check_sink *sink, unsigned use, conv_case c, ful_act act, bool residual)
+{
+    char text[96];
+    c.bias = true;
+    const ful__conv_fused_attr a = {.conv = conv_attr(&c), .act = act, .residual = residual};
+    check_case e = conv_expect(&c, &a.conv);
+    e.attr = &a;
+    e.n_x = residual ? 2 : 1;
+    e.x[1] = residual ? e.y : (ful_shape){0, 0, 0};
+    check_addf(sink, use, e, "%s%s%s", conv_text(&a.conv, text), act == FUL_ACT_RELU ? " relu" : "",
+               residual ? " residual" : "");
+}
+
+static void refuse(check_sink *sink, ful__conv_fused_attr a, int n_x, const char *rule)
+{
+    const check_case c = {.attr = &a, .n_x = n_x, .x = {{4, 4, 6}, {4, 4, 7}}, .refused = rule};
+    check_addf(sink, CHECK_TEST, c, "%s", rule);
+}
+
+static void refusals(check_sink *sink)
+{
+    ful__conv_fused_attr a, good = {.act = FUL_ACT_RELU};
+    ful_conv2d_defaults(&good.conv);
+    good.conv.out_channels = 8;
+    good.conv.bias = true;
+    refuse(sink, (a = good, a.conv.bias = false, a), 1, "bias=false");
+    refuse(sink, (a = good, a.act = FUL_ACT_GELU, a), 1, "act=2");
+    refuse(sink, (a = good, a.residual = true, a), 1, "it takes 2");
+    refuse(sink, (a = good, a.residual = true, a), 2, "must have the output's shape");
+    refuse(sink, (a = good, a.conv.groups = 4, a), 1, "groups=4");
+}
+
+static void cases(check_sink *sink)
+{
+    for (int act = 0; act < 2; act++)
+        for (int residual = 0; residual < 2; residual++) {
+            const ful_act kind = act ? FUL_ACT_RELU : FUL_ACT_NONE;
+            for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) fused(sink, CHECK_TEST, usual[i], kind, residual);
+            for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) fused(sink, CHECK_PERF, nets[i], kind, residual);
+        }
+    refusals(sink);
+}
+
+const check_suite check_suite_conv_fused = {.name = "conv_fused",
+                                            .type = &ful__op_conv_fused,
+                                            .tolerance = 1e-6,
+                                            .magnitude = CHECK_SUM,
+                                            .same_bits = CHECK_SAME_BATCH,
+                                            .late = true,
+                                            .cases = cases};

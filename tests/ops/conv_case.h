@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A convolution on one line, for the tables of conv2d and conv_fused; the zeros that are left out mean 1 (pads: 0). */
+#ifndef FUL_TESTS_OPS_CONV_CASE_H
+#define FUL_TESTS_OPS_CONV_CASE_H
+
+#include <stdio.h>
+
+#include "ops/opcheck.h"
+
+typedef struct conv_case {
+    ful_shape x;
+    int out, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+    bool bias;
+    int n_max;
+} conv_case;
+
+static inline int conv_or_one(int value)
+{
+    return value ? value : 1;
+}
+
+static inline ful_conv2d_attr conv_attr(const conv_case *c)
+{
+    ful_conv2d_attr a;
+    ful_conv2d_defaults(&a);
+    a.out_channels = c->out;
+    a.kernel_h = c->kernel_h;
+    a.kernel_w = c->kernel_w;
+    a.stride_h = conv_or_one(c->stride_h);
+    a.stride_w = conv_or_one(c->stride_w);
+    a.pad_h = c->pad_h;
+    a.pad_w = c->pad_w;
+    a.dilation_h = conv_or_one(c->dilation_h);
+    a.dilation_w = conv_or_one(c->dilation_w);
+    a.groups = conv_or_one(c->groups);
+    a.bias = c->bias;
+    return a;
+}
+
+static inline int conv_side(int in, int kernel, int stride, int pad, int dilation)
+{
+    return (in + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+}
+
+/* Shapes and cost that the op must find, from the definition. attr is borrowed. */
+static inline check_case conv_expect(const conv_case *c, const ful_conv2d_attr *a)
+{
+    check_case out = {.x = {c->x}, .n_max = c->n_max};
+    out.y.h = conv_side(c->x.h, a->kernel_h, a->stride_h, a->pad_h, a->dilation_h);
+    out.y.w = conv_side(c->x.w, a->kernel_w, a->stride_w, a->pad_w, a->dilation_w);
+    out.y.c = a->out_channels;
+    out.macs = (int64_t)out.y.h * out.y.w * out.y.c * (c->x.c / a->groups) * a->kernel_h * a->kernel_w;
+    return out;
+}
+
+static inline const char *conv_text(const ful_conv2d_attr *a, char text[96])
+{
+    snprintf(text, 96, "out %d kernel %dx%d stride %dx%d pad %dx%d dilation %dx%d groups %d%s", a->out_channels, a->kernel_h,
+             a->kernel_w, a->stride_h, a->stride_w, a->pad_h, a->pad_w, a->dilation_h, a->dilation_w, a->groups,
+             a->bias ? " bias" : "");
+    return text;
+}
+
+#endif

@@ -110,7 +110,7 @@ LANES_FN V FN(silu_slope)(V x)
 /* x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019) */
 LANES_FN V FN(hard_swish)(V x)
 {
-    return x * V_MIN(V_SET(6.0f), V_MAX(V_SET(0.0f), x + 3.0f)) / 6.0f;
+    return x * (V_MIN(V_SET(6.0f), V_MAX(V_SET(0.0f), x + 3.0f)) / 6.0f); /* the factor first: 6 x could overflow */
 }
 
 LANES_FN V FN(hard_swish_slope)(V x)

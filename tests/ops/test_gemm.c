@@ -103,7 +103,7 @@ static void check_product(const product *p, const operands *o, const float *c, c
                 assert_memory_equal(&c[at], &o->c_before[at], sizeof *c);
                 continue;
             }
-            const int64_t row = p->gather ? o->index[i] : i;
+            const int64_t row = p->gather ? (int64_t)o->index[i] : i;
             double sum = p->accumulate ? o->c_before[at] : p->bias ? o->bias[j] : 0.0, size = fabs(sum);
             for (int k = 0; k < p->k; k++) {
                 const double term = (double)o->a[row * o->a_rs + k * o->a_cs] * o->b[k * o->b_rs + j * o->b_cs];

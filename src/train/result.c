@@ -30,6 +30,10 @@ static void add_data(ful__emitter *j, const ful__run *run)
     ful__emit_int(j, "classes", run->config.net.classes);
     ful__emit_hex(j, "fingerprint_train", info[FUL_SPLIT_TRAIN].fingerprint);
     ful__emit_hex(j, "fingerprint_test", info[FUL_SPLIT_TEST].fingerprint);
+    ful__emit_open(j, "class_names", '[');
+    for (int i = 0; i < run->config.net.classes; i++)
+        ful__emit_text(j, NULL, ful_dataset_class_name(run->data[FUL_SPLIT_TRAIN], i));
+    ful__emit_close(j, ']');
     ful__emit_close(j, '}');
 }
 

@@ -380,6 +380,7 @@ static void test_variable_batch(void **state)
     ful_graph_destroy(&g);
 }
 
+/* A batch size that was met before costs no allocation (oneDNN's kernels are made for each n once). */
 static void test_no_allocation_in_a_step(void **state)
 {
     (void)state;
@@ -388,14 +389,14 @@ static void test_no_allocation_in_a_step(void **state)
     assert_ok(residual_net(false, &g));
     rig_start(&train, g, (ful__exec_spec){.train = true});
     rig_start(&eval, g, (ful__exec_spec){0});
-    for (int i = 0; i < 4; i++) {
-        ful__fault_fail_at(FUL__FAULT_ALLOC, i ? 1 : 0);
-        train.run.n = eval.run.n = N_MAX - i;
+    for (int i = 0; i < 6; i++) {
+        ful__fault_fail_at(FUL__FAULT_ALLOC, i < 3 ? 0 : 1);
+        train.run.n = eval.run.n = N_MAX - i % 3;
         train.run.step = (uint64_t)i;
         assert_ok(ful__exec_forward(train.exec, &train.run));
         assert_ok(ful__exec_backward(train.exec, &train.run));
         assert_ok(ful__exec_forward(eval.exec, &eval.run));
-        if (i) assert_int_equal(ful__fault_count(FUL__FAULT_ALLOC), 0);
+        if (i >= 3) assert_int_equal(ful__fault_count(FUL__FAULT_ALLOC), 0);
         ful__fault_fail_at(FUL__FAULT_ALLOC, 0);
     }
     rig_stop(&train);

@@ -21,7 +21,7 @@ static ful_status create(const char *name, const void *attr, const ful_shape *x,
 static ful_status plan(ful__op *op, int n_max, bool train)
 {
     (void)n_max;
-    op->need = (ful__need){.inplace = true, .inplace_dx = train};
+    op->need = (ful__need){.inplace = true, .inplace_1 = true, .inplace_dx = train, .inplace_dx_1 = train};
     return FUL_OK;
 }
 

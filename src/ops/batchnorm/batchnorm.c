@@ -57,12 +57,15 @@ static ful_status plan(ful__op *op, int n_max, bool train)
 {
     ful__batchnorm *bn = (ful__batchnorm *)op;
     bn->block = ful__block();
-    op->need = (ful__need){.scratch_fixed = ful__batchnorm_scratch_bytes(bn, n_max, train), .inplace = !train};
+    op->need = (ful__need){.scratch_fixed = ful__batchnorm_scratch_bytes(bn, n_max, train)};
+    op->need.inplace = !train;
+    op->need.inplace_1 = bn->attr.residual;
     if (!train) return FUL_OK;
     op->need.saved_fixed = 2 * (size_t)op->x[0].c * sizeof(float);
     op->need.backward_x = 1;
     op->need.backward_y = bn->attr.residual && bn->attr.act == FUL_ACT_RELU;
     op->need.inplace_dx = true;
+    op->need.inplace_dx_1 = bn->attr.residual;
     return FUL_OK;
 }
 

@@ -23,16 +23,18 @@ static int first_max(const float *x, int count)
     return best;
 }
 
-/* sum of exp(x - shift); the exponentials are kept where e is not NULL. */
-static double sum_exp(const float *x, int count, float shift, float *e)
+/* Sum of exp(x - x[best]) over the others, whose own share is exactly 1; the exponentials are kept where e is not NULL. */
+static double sum_others(const float *x, int count, int best, float *e)
 {
+    const float max = x[best]; /* e may be x */
     float piece[PIECE];
     double sum = 0;
     for (int at = 0; at < count; at += PIECE) {
         const int length = count - at < PIECE ? count - at : PIECE;
         float *out = e ? e + at : piece;
-        ful__exp_shifted(x + at, shift, out, length);
-        for (int j = 0; j < length; j++) sum += (double)out[j];
+        ful__exp_shifted(x + at, max, out, length);
+        for (int j = 0; j < length; j++)
+            if (at + j != best) sum += (double)out[j];
     }
     return sum;
 }
@@ -74,11 +76,11 @@ static double one_row(ful__xent *x, int64_t i)
     const int best = first_max(logits, x->classes);
     const float max = logits[best];
     const double far = valid ? distance(x, i, logits, (double)max) : (double)NAN;
-    const double sum = sum_exp(logits, x->classes, max, d);
+    const double others = sum_others(logits, x->classes, best, d);
     for (int j = 0; d && j < x->classes; j++)
-        d[j] = valid ? (float)(((double)d[j] / sum - target(x, i, j)) * (double)x->scale) : NAN;
-    if (label_fits && best == x->label[i] && !isnan(sum)) x->correct_out++;
-    return far + target_sum(x, i) * log(sum);
+        d[j] = valid ? (float)(((double)d[j] / (1 + others) - target(x, i, j)) * (double)x->scale) : NAN;
+    if (label_fits && best == x->label[i] && !isnan(others) && !isnan(max)) x->correct_out++;
+    return far + target_sum(x, i) * log1p(others);
 }
 
 void ful__softmax_xent(ful__xent *x)

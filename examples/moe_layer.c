@@ -110,8 +110,7 @@ static ful_status test(ful_net *net, double *accuracy_out)
     return status;
 }
 
-/* trained, tested: what the layer did in training passes and in predict. A row of the table: how many of the class each expert
- * took. */
+/* What the layer did in training and in predict; then a row for each class: how many of it each expert took. */
 static void print_health(const variant *v, double accuracy, const ful_moe_stats *trained, const ful_moe_stats *tested)
 {
     ful_moe_health in_training, health;
@@ -141,12 +140,11 @@ int main(void)
     static const variant variants[] = {
         {"softmax, balanced", "softmax", 0.01f}, {"softmax, no balance", "softmax", 0}, {"hash (not learned)", "hash", 0}};
     double accuracy[3];
-    printf("%-20s %9s %10s %9s %8s %9s %6s %9s\n", "router", "accuracy", "effective", "load CV2", "entropy", "dropped", "dead",
-           "class MI");
-    for (int i = 0; i < 3; i++) {
-        if (run(&variants[i], &accuracy[i]) == FUL_OK) continue;
-        fprintf(stderr, "moe_layer: %s\n", ful_error_message());
-        return 1;
-    }
+    printf("router                accuracy  effective  load CV2  entropy   dropped   dead  class MI\n");
+    for (int i = 0; i < 3; i++)
+        if (run(&variants[i], &accuracy[i]) != FUL_OK) {
+            fprintf(stderr, "moe_layer: %s\n", ful_error_message());
+            return 1;
+        }
     return accuracy[0] > accuracy[2] + 0.1 ? 0 : 1; /* a learned choice must pay here */
 }

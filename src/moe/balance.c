@@ -19,8 +19,7 @@
 #include "moe/router_types.h"
 #include "moe/sums.h"
 
-/* Losses of column sums: each has the same gradient for every token -----------------------------------------------------------
- */
+/* Losses of column sums: each has the same gradient for every token --------------------------------------------------- */
 
 /* CV^2 of x [n], and push_j += coefficient dCV^2/dx_j = 2 (x_j - m)/(n m^2) - 2 v/(n m^3). 0 where the mean is 0. */
 static double cv2(const double *x, int n, double coefficient, double *push)
@@ -80,8 +79,7 @@ static void importance_losses(ful__balance_run *b)
     if (b->dprob) ful__parallel_for(ful__rows_chunks(b->t), push_chunk, &job);
 }
 
-/* Losses of single tokens
- * ------------------------------------------------------------------------------------------------------ */
+/* Losses of single tokens --------------------------------------------------------------------------------------------- */
 
 enum { TILE = 256 };
 
@@ -91,41 +89,40 @@ typedef struct token_job {
     double z[FUL__SUM_PIECES], entropy[FUL__SUM_PIECES];
 } token_job;
 
-/* lse(l)^2; dl_e += scale 2 lse softmax(l)_e. */
-static double z_of(const float *l, int e, double scale, float *dl)
+/* Sum over rows of lse(l)^2; dl_e += scale 2 lse softmax(l)_e. rows*e <= TILE, or one long row: `share` is scratch of rows*e.
+ */
+static double z_of_rows(const float *l, int64_t rows, int e, double scale, float *share, float *dl)
 {
-    float max = l[0], tile[TILE];
-    double sum = 0;
-    for (int j = 1; j < e; j++)
-        if (l[j] > max) max = l[j];
-    for (int first = 0; first < e; first += TILE) {
-        const int n = e - first < TILE ? e - first : TILE;
-        for (int j = 0; j < n; j++) tile[j] = l[first + j] - max;
-        ful__exp_array(tile, tile, n);
-        for (int j = 0; j < n; j++) sum += (double)tile[j];
+    float max[TILE], sum[TILE] = {0}, lse[TILE];
+    double z = 0;
+    for (int64_t t = 0; t < rows; t++) {
+        max[t] = l[t * e];
+        for (int j = 1; j < e; j++)
+            if (l[t * e + j] > max[t]) max[t] = l[t * e + j];
+        for (int j = 0; j < e; j++) share[t * e + j] = l[t * e + j] - max[t];
     }
-    const double lse = (double)max + log(sum);
-    for (int first = 0; dl && first < e; first += TILE) {
-        const int n = e - first < TILE ? e - first : TILE;
-        for (int j = 0; j < n; j++) tile[j] = (float)((double)l[first + j] - lse);
-        ful__exp_array(tile, tile, n);
-        for (int j = 0; j < n; j++) dl[first + j] += (float)(scale * 2 * lse) * tile[j];
+    ful__exp_array(share, share, rows * e);
+    for (int64_t t = 0; t < rows; t++)
+        for (int j = 0; j < e; j++) sum[t] += share[t * e + j];
+    ful__log_array(sum, lse, rows);
+    for (int64_t t = 0; t < rows; t++) {
+        lse[t] += max[t];
+        z += (double)lse[t] * (double)lse[t];
+        const float slope = (float)scale * 2 * lse[t] / sum[t];
+        for (int j = 0; dl && j < e; j++) dl[t * e + j] += slope * share[t * e + j];
     }
-    return lse * lse;
+    return z;
 }
 
-/* H = -sum p ln p; dp_e += scale (-ln p_e - 1). */
-static double entropy_of(const float *p, int e, double scale, float *dp)
+/* dp_e += scale d(-sum p ln p)/dp_e = -scale (ln p_e + 1) */
+static void entropy_gradient(const float *p, int64_t n, float scale, float *dp)
 {
     float tile[TILE];
-    double h = 0;
-    for (int first = 0; first < e; first += TILE) {
-        const int n = e - first < TILE ? e - first : TILE;
-        ful__log_array(p + first, tile, n);
-        for (int j = 0; j < n; j++) h -= (double)p[first + j] * (double)tile[j];
-        for (int j = 0; dp && j < n; j++) dp[first + j] -= (float)scale * (tile[j] + 1);
+    for (int64_t first = 0; first < n; first += TILE) {
+        const int length = n - first < TILE ? (int)(n - first) : TILE;
+        ful__log_array(p + first, tile, length);
+        for (int j = 0; j < length; j++) dp[first + j] -= scale * (tile[j] + 1);
     }
-    return h;
 }
 
 static void token_piece(void *ctx, int64_t piece, int thread)
@@ -133,15 +130,19 @@ static void token_piece(void *ctx, int64_t piece, int thread)
     (void)thread;
     token_job *job = ctx;
     const ful__balance_run *b = job->b;
-    const double of_z = (double)b->attr->z_coef, of_entropy = (double)b->attr->entropy_coef, t_all = (double)b->t;
+    const int e = b->e;
+    const double of_z = (double)b->attr->z_coef / (double)b->t, of_entropy = (double)b->attr->entropy_coef / (double)b->t;
     int64_t begin, end;
     ful__share(b->t, job->pieces, piece, &begin, &end);
-    for (int64_t t = begin; t < end; t++) {
-        const int64_t at = t * b->e;
-        if (of_z != 0) job->z[piece] += z_of(b->logits + at, b->e, of_z / t_all, b->dlogits ? b->dlogits + at : NULL);
-        if (of_entropy != 0)
-            job->entropy[piece] += entropy_of(b->prob + at, b->e, of_entropy / t_all, b->dprob ? b->dprob + at : NULL);
+    if (of_entropy != 0) {
+        job->entropy[piece] = ful__entropy_sum(b->prob + begin * e, (end - begin) * e);
+        if (b->dprob) entropy_gradient(b->prob + begin * e, (end - begin) * e, (float)of_entropy, b->dprob + begin * e);
     }
+    float share[FUL_EXPERTS_MAX];
+    const int64_t block = e < TILE ? TILE / e : 1;
+    for (int64_t t = begin; of_z != 0 && t < end; t += block)
+        job->z[piece] += z_of_rows(b->logits + t * e, end - t < block ? end - t : block, e, of_z, share,
+                                   b->dlogits ? b->dlogits + t * e : NULL);
 }
 
 static void token_losses(ful__balance_run *b)
@@ -158,8 +159,7 @@ static void token_losses(ful__balance_run *b)
     b->entropy_loss = (double)b->attr->entropy_coef * entropy / (double)b->t;
 }
 
-/* Load loss -------------------------------------------------------------------------------------------------------------------
- */
+/* Load loss ----------------------------------------------------------------------------------------------------------- */
 
 static const double least_sd = 1e-6; /* softplus can underflow */
 
@@ -255,8 +255,7 @@ static void load_losses(ful__balance_run *b)
     if (b->dlogits && b->dclean) ful__parallel_for(job.pieces, load_gradient_piece, &job);
 }
 
-/* All -------------------------------------------------------------------------------------------------------------------------
- */
+/* All ----------------------------------------------------------------------------------------------------------------- */
 
 void ful__balance(ful__balance_run *b)
 {

@@ -18,7 +18,7 @@ int64_t ful_moe_capacity(int64_t tokens, int experts, int k, int permille, int c
     return capacity < c_min ? c_min : capacity;
 }
 
-/* Batch-prioritised order (card A2) ---------------------------------------------------------------------------------------- */
+/* Batch-prioritised order (card A2) ----------------------------------------------------------------------------------- */
 
 /* Bits that ascend as a float descends; -0 counts as 0. */
 static uint32_t descending_key(float priority)

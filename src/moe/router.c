@@ -67,7 +67,7 @@ void ful__router_destroy(ful__router **r)
 /* A parameter's name must fit behind it: "<name>.weight". */
 enum { NAME_MOST = FUL__OP_NAME_MAX - (int)sizeof ".weight" };
 
-/* For implementers ------------------------------------------------------------------------------------------------------ */
+/* For implementers ---------------------------------------------------------------------------------------------------- */
 
 ful_status ful__router_refuse(const ful__router_type *type, const char *name, const char *fmt, ...)
 {
@@ -151,35 +151,7 @@ ful_status ful__router_not_finite(const ful__router *r, int64_t token)
                      r->name);
 }
 
-/* Top-k ------------------------------------------------------------------------------------------------------------------ */
-
-/* The best of a row among those behind (last_score, last) in the order "score descending, index ascending"; -1 if none. */
-static int best_after(const float *score, int e, float last_score, int last)
-{
-    int best = -1;
-    for (int j = 0; j < e; j++) {
-        const bool open = last < 0 || score[j] < last_score || (score[j] == last_score && j > last);
-        if (open && (best < 0 || score[j] > score[best])) best = j;
-    }
-    return best;
-}
-
-bool ful__top_k_rows(const float *score, int64_t rows, int e, int k, int32_t *index_out, float *score_out)
-{
-    for (int64_t t = 0; t < rows; t++) {
-        const float *s = score + t * e;
-        bool ordered = true; /* a NaN equals nothing */
-        for (int j = 0; j < e; j++) ordered &= s[j] == s[j];
-        if (!ordered) return false;
-        int last = -1;
-        for (int i = 0; i < k; i++) {
-            last = best_after(s, e, last < 0 ? 0 : s[last], last);
-            index_out[t * k + i] = last;
-            if (score_out) score_out[t * k + i] = s[last];
-        }
-    }
-    return true;
-}
+/* Top-k --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct top_k_job {
     const float *score;

@@ -86,7 +86,7 @@ ful_status ful__router_alloc(const ful__router_type *type, const char *name, con
 ful_status ful__router_refuse(const ful__router_type *type, const char *name, const char *fmt, ...) FUL_PRINTF(3, 4);
 void ful__router_add_param(ful__router *r, const char *suffix, int rank, int64_t rows, int64_t columns, ful_init init, float gain, bool trainable);
 
-/* Top-k of each row, k passes of arg-max with strict >, lowest index wins (METHODS 0.5). score_out may be NULL. false if a row holds a NaN. */
+/* Top-k of each row in descending order, lowest index first among equals (METHODS 0.5). score_out may be NULL. false if a row holds a NaN. */
 bool ful__top_k(const float *score, int64_t t, int e, int k, int32_t *index_out, float *score_out);
 
 /*

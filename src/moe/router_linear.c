@@ -12,7 +12,7 @@
 
 static const float default_init = 0.02f;
 
-/* Memory ------------------------------------------------------------------------------------------------------------------ */
+/* Memory -------------------------------------------------------------------------------------------------------------- */
 
 static bool has_noise(const ful_moe_attr *a)
 {
@@ -89,7 +89,7 @@ static scratch_view scratch_of(const ful__linear_router *lr, void *scratch, int6
     return v;
 }
 
-/* Create ------------------------------------------------------------------------------------------------------------------ */
+/* Create -------------------------------------------------------------------------------------------------------------- */
 
 static ful_status check(const ful__router_type *type, const char *name, const ful_moe_attr *a, bool frozen)
 {
@@ -136,7 +136,7 @@ ful_status ful__linear_router_create(const ful__router_type *type, const char *n
     return FUL_OK;
 }
 
-/* Forward ----------------------------------------------------------------------------------------------------------------- */
+/* Forward ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct linear_job {
     const ful__linear_router *lr;
@@ -288,7 +288,7 @@ ful_status ful__linear_router_forward(ful__router *r, const ful__router_run *run
     return bad < 0 ? FUL_OK : ful__router_not_finite(r, bad);
 }
 
-/* Backward ---------------------------------------------------------------------------------------------------------------- */
+/* Backward ------------------------------------------------------------------------------------------------------------ */
 
 /* dH, then through the noise (H = clean + sd z, sd = softplus(raw), d sd/d raw = 1 - e^-sd) and the temperature. */
 static void dlogits_chunk(void *ctx, int64_t chunk, int thread)
@@ -352,7 +352,7 @@ void ful__linear_router_backward(ful__router *r, const ful__router_run *run, con
     if (lr->transforms) ful__parallel_for(ful__rows_chunks(run->t), dinput_chunk, &job);
 }
 
-/* Hooks ------------------------------------------------------------------------------------------------------------------- */
+/* Hooks --------------------------------------------------------------------------------------------------------------- */
 
 /* Card D5: b_e += u sign(mean - c_e), in integers so that equal loads move nothing. */
 void ful__linear_router_after_step(ful__router *r, float *const *w, const int64_t *chosen)

@@ -7,15 +7,23 @@
 #include "core/mem.h"
 #include "ops/gemm.h"
 
+enum { SUMS = 64, TOP_COLUMNS = 64, TOP_PASSES = 4 };
+
 typedef struct kernels {
-    void (*exp_array)(const float *, float *, int64_t);
-    void (*log_array)(const float *, float *, int64_t);
+    void (*exp_array)(const float *x, float *y, int64_t n);
+    void (*log_array)(const float *x, float *y, int64_t n);
+    float (*sum_row)(const float *x, int64_t n);
+    float (*dot_row)(const float *a, const float *x, float mean, int64_t n);
+    void (*shift_row)(const float *x, float mean, float scale, float *u, int64_t n);
+    void (*shift_row_backward)(const float *x, const float *du, float mean, float scale, float shift, float along, float *dx,
+                               int64_t n);
+    int64_t (*top_k)(const float *score, int64_t rows, int e, int k, int32_t *index);
 } kernels;
 
 #define SIMD_KERNELS "moe/router_rows_kernels.h"
 #include "ops/simd_levels.h"
 
-/* Scores ------------------------------------------------------------------------------------------------------------------ */
+/* Scores -------------------------------------------------------------------------------------------------------------- */
 
 void ful__exp_array(const float *x, float *y, int64_t n)
 {
@@ -32,6 +40,48 @@ float ful__exp(float x)
     float y;
     kernels_base.exp_array(&x, &y, 1);
     return y;
+}
+
+double ful__entropy_sum(const float *p, int64_t n)
+{
+    enum { TILE = 256 };
+    const kernels *f = SIMD_PICK(kernels);
+    float tile[TILE];
+    double sum = 0;
+    for (int64_t first = 0; first < n; first += TILE) {
+        const int64_t length = n - first < TILE ? n - first : TILE;
+        f->log_array(p + first, tile, length);
+        sum -= (double)f->dot_row(p + first, tile, 0, length);
+    }
+    return sum;
+}
+
+/*
+ * A list of the best so far, best first; an element enters it behind all that are at least as large, so of equals the lowest
+ * index stays ahead. false if the row holds a NaN.
+ */
+static bool best_of_row(const float *score, int e, int k, int32_t *index)
+{
+    bool ordered = true; /* a NaN equals nothing */
+    int n = 0;
+    for (int32_t j = 0; j < e; j++) {
+        ordered &= score[j] == score[j];
+        if (n == k && !(score[j] > score[index[k - 1]])) continue;
+        int at = n < k ? n++ : k - 1;
+        for (; at > 0 && score[j] > score[index[at - 1]]; at--) index[at] = index[at - 1];
+        index[at] = j;
+    }
+    return ordered;
+}
+
+bool ful__top_k_rows(const float *score, int64_t rows, int e, int k, int32_t *index_out, float *score_out)
+{
+    const bool small = e <= TOP_COLUMNS && k <= TOP_PASSES;
+    int64_t t = small ? SIMD_PICK(kernels)->top_k(score, rows, e, k, index_out) : 0;
+    bool ordered = t >= 0;
+    for (; ordered && t < rows; t++) ordered = best_of_row(score + t * e, e, k, index_out + t * k);
+    for (int64_t i = 0; ordered && score_out && i < rows * k; i++) score_out[i] = score[i / k * e + index_out[i]];
+    return ordered;
 }
 
 int64_t ful__softmax_rows(const float *logits, int64_t rows, int n, float *prob)
@@ -86,26 +136,25 @@ void ful__softmax_rows_backward(const float *prob, const float *a, int64_t rows,
     }
 }
 
-/* Router inputs ----------------------------------------------------------------------------------------------------------- */
+/* Router inputs ------------------------------------------------------------------------------------------------------- */
 
-static const double layernorm_eps = 1e-5, l2_eps = 1e-6;
+static const float layernorm_eps = 1e-5f, l2_eps = 1e-6f;
 
 void ful__input_rows(ful_router_input kind, const float *x, int64_t rows, int d, float *u, float *stat)
 {
+    const kernels *f = SIMD_PICK(kernels);
     for (int64_t t = 0; t < rows; t++) {
         const float *xt = x + t * d;
-        double mean = 0, square = 0, inverse = 1;
+        float *ut = u + t * d, mean = 0, inverse = 1;
         if (kind == FUL_ROUTER_INPUT_LAYERNORM) {
-            for (int i = 0; i < d; i++) mean += (double)xt[i];
-            mean /= d;
+            mean = f->sum_row(xt, d) / (float)d;
+            f->shift_row(xt, mean, 1, ut, d);
+            inverse = 1 / sqrtf(f->dot_row(ut, ut, 0, d) / (float)d + layernorm_eps);
         }
-        if (kind != FUL_ROUTER_INPUT_RAW)
-            for (int i = 0; i < d; i++) square += ((double)xt[i] - mean) * ((double)xt[i] - mean);
-        if (kind == FUL_ROUTER_INPUT_LAYERNORM) inverse = 1 / sqrt(square / d + layernorm_eps);
-        if (kind == FUL_ROUTER_INPUT_L2) inverse = 1 / sqrt(square + l2_eps);
-        stat[2 * t] = (float)mean;
-        stat[2 * t + 1] = (float)inverse;
-        for (int i = 0; i < d; i++) u[t * d + i] = (xt[i] - stat[2 * t]) * stat[2 * t + 1];
+        if (kind == FUL_ROUTER_INPUT_L2) inverse = 1 / sqrtf(f->dot_row(xt, xt, 0, d) + l2_eps);
+        f->shift_row(xt, mean, inverse, ut, d);
+        stat[2 * t] = mean;
+        stat[2 * t + 1] = inverse;
     }
 }
 
@@ -114,24 +163,20 @@ void ful__input_rows(ful_router_input kind, const float *x, int64_t rows, int d,
 void ful__input_rows_backward(ful_router_input kind, const float *x, const float *stat, const float *du, int64_t rows, int d,
                               float *dx)
 {
+    const kernels *f = SIMD_PICK(kernels);
     for (int64_t t = 0; t < rows; t++) {
         const float *xt = x + t * d, *dut = du + t * d, mean = stat[2 * t], inverse = stat[2 * t + 1];
-        double sum = 0, along = 0;
-        for (int i = 0; i < d; i++) {
-            sum += (double)dut[i];
-            along += (double)dut[i] * (double)((xt[i] - mean) * inverse);
-        }
-        if (kind == FUL_ROUTER_INPUT_RAW) along = 0;
-        if (kind != FUL_ROUTER_INPUT_LAYERNORM) sum = 0;
+        float shift = 0, along = 0;
+        if (kind != FUL_ROUTER_INPUT_RAW) along = f->dot_row(dut, xt, mean, d) * inverse;
         if (kind == FUL_ROUTER_INPUT_LAYERNORM) {
-            sum /= d;
-            along /= d;
+            shift = f->sum_row(dut, d) / (float)d;
+            along /= (float)d;
         }
-        for (int i = 0; i < d; i++) dx[t * d + i] += inverse * (dut[i] - (float)sum - (xt[i] - mean) * inverse * (float)along);
+        f->shift_row_backward(xt, dut, mean, inverse, shift, along, dx + t * d, d);
     }
 }
 
-/* Products ---------------------------------------------------------------------------------------------------------------- */
+/* Products ------------------------------------------------------------------------------------------------------------ */
 
 enum { GRADIENT_ROWS = 4096 }; /* tokens of one product for dw: bounds its scratch */
 

@@ -16,7 +16,7 @@
 
 #include "core/parallel.h"
 
-/* Chunks of tokens -------------------------------------------------------------------------------------------------------- */
+/* Chunks of tokens ---------------------------------------------------------------------------------------------------- */
 
 enum { FUL__ROWS_CHUNK = 256 };
 
@@ -54,12 +54,17 @@ static inline int64_t ful__lowest_get(ful__lowest *lowest)
     return value == INT64_MAX ? -1 : value;
 }
 
-/* Scores ------------------------------------------------------------------------------------------------------------------ */
+/* Scores -------------------------------------------------------------------------------------------------------------- */
 
 /* y = e^x and y = ln x (x >= 2^-126, smaller counts as that); y may be x. Relative error about 1e-7. */
 void ful__exp_array(const float *x, float *y, int64_t n);
 void ful__log_array(const float *x, float *y, int64_t n);
 float ful__exp(float x);
+/* -sum of p ln p, 0 ln 0 = 0. */
+double ful__entropy_sum(const float *p, int64_t n);
+
+/* ful__top_k of some rows; false if one holds a NaN. */
+bool ful__top_k_rows(const float *score, int64_t rows, int e, int k, int32_t *index_out, float *score_out);
 
 /* prob = softmax of each row (may alias logits). Returns the first row that holds a NaN or infinity, -1 if none. */
 int64_t ful__softmax_rows(const float *logits, int64_t rows, int n, float *prob);
@@ -69,17 +74,17 @@ int64_t ful__sigmoid_rows(const float *logits, int64_t rows, int n, float *prob)
 /* dl = p (a - sum_j a_j p_j), METHODS 0.2 row 1; dl may be a. */
 void ful__softmax_rows_backward(const float *prob, const float *a, int64_t rows, int n, float *dl);
 
-/* Router inputs ----------------------------------------------------------------------------------------------------------- */
+/* Router inputs ------------------------------------------------------------------------------------------------------- */
 
 /*
- * u = x (raw), (x - mean)/sqrt(var + 1e-5) (layernorm, no affine), x/sqrt(|x|^2 + 1e-6) (l2); u may be x.
+ * u = x (raw), (x - mean)/sqrt(var + 1e-5) (layernorm, no affine), x/sqrt(|x|^2 + 1e-6) (l2); u must not be x.
  * stat [rows][2] keeps mean and 1/sqrt(…) for backward; dx ADDS.
  */
 void ful__input_rows(ful_router_input kind, const float *x, int64_t rows, int d, float *u, float *stat);
 void ful__input_rows_backward(ful_router_input kind, const float *x, const float *stat, const float *du, int64_t rows, int d,
                               float *dx);
 
-/* Products, each a parallel loop ------------------------------------------------------------------------------------------ */
+/* Products, each a parallel loop -------------------------------------------------------------------------------------- */
 
 /* y [t][n] = x [t][d] w^T; dx [t][d] (+)= dy [t][n] w; dw [n][d] += dy^T x, tokens ascending. */
 void ful__project(const float *x, int64_t t, int d, int n, const float *w, float *packed, float *y);

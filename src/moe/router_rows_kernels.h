@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exp and ln of arrays, read once for each CPU level by ops/simd_levels.h. Element by element the same operations at every
+ * Kernels of router_rows.c, read once for each CPU level by ops/simd_levels.h. Element by element the same operations at every
  * level, none fused, so the bits are the same on any machine: a route must not depend on which libm ran.
  */
 
@@ -57,4 +57,103 @@ static TARGET void FN(log_array)(const float *x, float *y, int64_t n)
     if (i < n) vstore_n(y + i, FN(vlog)(vload_n(x + i, (int)(n - i))), (int)(n - i));
 }
 
-static const kernels FN(kernels) = {FN(exp_array), FN(log_array)};
+/* SUMS running sums, element i to sum i mod SUMS whatever the width of a vector, then halves onto halves: one order at every
+ * level. */
+enum { FN(VECTORS) = SUMS / LANES };
+
+INLINE float FN(fold)(vf *sum)
+{
+    for (int half = FN(VECTORS) / 2; half; half /= 2)
+        for (int v = 0; v < half; v++) sum[v] += sum[v + half];
+    return vsum(sum[0]);
+}
+
+static TARGET float FN(sum_row)(const float *x, int64_t n)
+{
+    vf sum[FN(VECTORS)] = {0};
+    int64_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int v = 0; v < FN(VECTORS); v++) sum[v] += vload(x + i + v * LANES);
+    for (int v = 0; i < n; v++, i += LANES) sum[v] += n - i < LANES ? vload_n(x + i, (int)(n - i)) : vload(x + i);
+    return FN(fold)(sum);
+}
+
+/* sum_i a_i (x_i - mean) */
+static TARGET float FN(dot_row)(const float *a, const float *x, float mean, int64_t n)
+{
+    const vf m = vset(mean);
+    vf sum[FN(VECTORS)] = {0};
+    int64_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int v = 0; v < FN(VECTORS); v++) sum[v] += vload(a + i + v * LANES) * (vload(x + i + v * LANES) - m);
+    for (int v = 0; i < n; v++, i += LANES) {
+        const int left = n - i < LANES ? (int)(n - i) : LANES; /* beyond them a is 0 */
+        sum[v] += left < LANES ? vload_n(a + i, left) * (vload_n(x + i, left) - m) : vload(a + i) * (vload(x + i) - m);
+    }
+    return FN(fold)(sum);
+}
+
+/* u = (x - mean) scale */
+static TARGET void FN(shift_row)(const float *x, float mean, float scale, float *u, int64_t n)
+{
+    const vf m = vset(mean), s = vset(scale);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) vstore(u + i, (vload(x + i) - m) * s);
+    if (i < n) vstore_n(u + i, (vload_n(x + i, (int)(n - i)) - m) * s, (int)(n - i));
+}
+
+/* dx += scale (du - shift - (x - mean) scale along) */
+static TARGET void FN(shift_row_backward)(const float *x, const float *du, float mean, float scale, float shift, float along,
+                                          float *dx, int64_t n)
+{
+    const vf m = vset(mean), s = vset(scale), d = vset(shift), a = vset(along);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) vstore(dx + i, vload(dx + i) + s * (vload(du + i) - d - (vload(x + i) - m) * s * a));
+    const int left = (int)(n - i);
+    if (left)
+        vstore_n(dx + i, vload_n(dx + i, left) + s * (vload_n(du + i, left) - d - (vload_n(x + i, left) - m) * s * a), left);
+}
+
+/*
+ * Top-k of LANES rows side by side, lane r is row r: k passes over the columns, each the strict maximum of what is not yet
+ * chosen. For e <= TOP_COLUMNS and k <= TOP_PASSES. False if a row holds a NaN.
+ */
+INLINE bool FN(top_k_lanes)(const float *score, int e, int k, int32_t *index)
+{
+    vf column[TOP_COLUMNS];
+    vi chosen[TOP_PASSES], strange = {0};
+    for (int j = 0; j < e; j++) {
+        float lane[LANES];
+        for (int r = 0; r < LANES; r++) lane[r] = score[r * e + j];
+        column[j] = vload(lane);
+        strange |= column[j] != column[j];
+    }
+    for (int i = 0; i < k; i++) {
+        vf best = {0};
+        vi where = (vi){0} - 1;
+        for (int j = 0; j < e; j++) {
+            vi take = (column[j] > best) | (where < 0);
+            for (int before = 0; before < i; before++) take &= chosen[before] != j;
+            best = (vf)((take & (vi)column[j]) | (~take & (vi)best));
+            where = (take & j) | (~take & where);
+        }
+        chosen[i] = where;
+        for (int r = 0; r < LANES; r++) index[r * k + i] = where[r];
+    }
+    int32_t any = 0;
+    for (int r = 0; r < LANES; r++) any |= strange[r];
+    return any == 0;
+}
+
+/* As many rows as fill whole vectors; how many that were, or -1 on a NaN. */
+static TARGET int64_t FN(top_k)(const float *score, int64_t rows, int e, int k, int32_t *index)
+{
+    int64_t t = 0;
+    for (; t + LANES <= rows; t += LANES)
+        if (!FN(top_k_lanes)(score + t * e, e, k, index + t * k)) return -1;
+    return t;
+}
+
+static const kernels FN(kernels) = {
+    FN(exp_array), FN(log_array), FN(sum_row), FN(dot_row), FN(shift_row), FN(shift_row_backward), FN(top_k),
+};

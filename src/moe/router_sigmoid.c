@@ -13,14 +13,24 @@
 #include "moe/router_rows.h"
 #include "moe/router_softmax.h"
 
-static float sigmoid(float logit)
+enum { TILE = 256 };
+
+/* s = sigma(l) for n <= TILE values. */
+static void sigmoids(const float *logits, int n, float *s)
 {
-    return 1 / (1 + ful__exp(-logit));
+    for (int i = 0; i < n; i++) s[i] = -logits[i];
+    ful__exp_array(s, s, n);
+    for (int i = 0; i < n; i++) s[i] = 1 / (1 + s[i]);
+}
+
+static int tile(int64_t left)
+{
+    return left < TILE ? (int)left : TILE;
 }
 
 static void sigmoid_rank(const float *logits, int64_t n, float *rank)
 {
-    for (int64_t i = 0; i < n; i++) rank[i] = sigmoid(logits[i]);
+    for (int64_t i = 0; i < n; i += TILE) sigmoids(logits + i, tile(n - i), rank + i);
 }
 
 static void sigmoid_gate(const ful__router *r, const float *logits, const float *prob, const int32_t *expert, int64_t rows,
@@ -28,9 +38,11 @@ static void sigmoid_gate(const ful__router *r, const float *logits, const float 
 {
     (void)prob;
     for (int64_t t = 0; t < rows; t++) {
-        float sum = 0;
-        for (int i = 0; i < r->k; i++) sum += gate[t * r->k + i] = sigmoid(logits[t * r->e + expert[t * r->k + i]]);
-        for (int i = 0; r->attr.gate == FUL_GATE_RENORM && i < r->k; i++) gate[t * r->k + i] /= sum;
+        float *g = gate + t * r->k, sum = 0;
+        for (int i = 0; i < r->k; i++) g[i] = logits[t * r->e + expert[t * r->k + i]];
+        for (int i = 0; i < r->k; i += TILE) sigmoids(g + i, tile(r->k - i), g + i);
+        for (int i = 0; i < r->k; i++) sum += g[i];
+        for (int i = 0; r->attr.gate == FUL_GATE_RENORM && i < r->k; i++) g[i] /= sum;
     }
 }
 
@@ -50,8 +62,12 @@ static void sigmoid_gate_backward(const ful__router *r, const float *logits, con
         for (int i = 0; r->attr.gate == FUL_GATE_RENORM && i < k; i++) dot += a[i] * g[i];
         for (int i = 0; i < k; i++) dlogits[t * e + expert[t * k + i]] += g[i] * (a[i] - dot);
     }
-    for (int64_t i = 0; i < rows * e; i++)
-        if (dlogits[i] != 0) dlogits[i] *= 1 - sigmoid(logits[i]);
+    for (int64_t i = 0; i < rows * e; i += TILE) {
+        float s[TILE];
+        const int n = tile(rows * e - i);
+        sigmoids(logits + i, n, s);
+        for (int j = 0; j < n; j++) dlogits[i + j] *= 1 - s[j];
+    }
 }
 
 static const ful__gating sigmoid_gating = {

@@ -21,7 +21,7 @@
 
 enum { WEIGHT = 0, SCALE = 1, SLOTS_MAX = 1 << 20, COLUMNS = 64 };
 
-/* Memory ------------------------------------------------------------------------------------------------------------------ */
+/* Memory -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct soft_scratch {
     float *packed, *gradient; /* of the products */
@@ -57,7 +57,7 @@ static soft_scratch scratch_of(const ful__router *r, void *scratch, int64_t t)
     return v;
 }
 
-/* Create ------------------------------------------------------------------------------------------------------------------ */
+/* Create -------------------------------------------------------------------------------------------------------------- */
 
 static ful_status soft_create(const ful__router_type *type, ful__route_kind kind, const char *name, const ful_moe_attr *a,
                               int d, ful__router **out)
@@ -100,7 +100,7 @@ static ful_status sample_create(const char *name, const ful_moe_attr *attr, int 
     return soft_create(&ful__router_soft_sample, FUL__ROUTE_PAIRS, name, attr, d, out);
 }
 
-/* Forward ----------------------------------------------------------------------------------------------------------------- */
+/* Forward ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct soft_job {
     const ful__router *r;
@@ -193,7 +193,7 @@ static ful_status soft_forward(ful__router *r, const ful__router_run *run)
     return FUL_OK;
 }
 
-/* Backward ---------------------------------------------------------------------------------------------------------------- */
+/* Backward ------------------------------------------------------------------------------------------------------------ */
 
 /* Through C, or through gates in the order of experts. */
 static void dcombine_chunk(void *ctx, int64_t chunk, int thread)

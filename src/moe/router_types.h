@@ -13,9 +13,6 @@ ful_status ful__router_plain(const ful__router_type *type, const char *name, con
 /* FUL_ERR_NUMERIC with the layer's name. */
 ful_status ful__router_not_finite(const ful__router *r, int64_t token);
 
-/* ful__top_k of some rows, serial: for use inside a chunk. */
-bool ful__top_k_rows(const float *score, int64_t rows, int e, int k, int32_t *index_out, float *score_out);
-
 /* One group of m tokens: D [m][s] = softmax over the tokens, for each slot; dlogits += D (dD - sum over tokens of D dD).
  * Serial. */
 void ful__soft_dispatch(const float *logits, int64_t m, int s, float *dispatch);

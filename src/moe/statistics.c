@@ -11,8 +11,7 @@
 #include "moe/router_types.h"
 #include "moe/sums.h"
 
-/* Life
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* Life ---------------------------------------------------------------------------------------------------------------- */
 
 ful_status ful__moe_stats_init(ful_moe_stats *stats, const char *layer, int experts, int k, int classes)
 {
@@ -60,8 +59,7 @@ void ful__moe_stats_reset(ful_moe_stats *stats)
         memset(stats->class_expert, 0, (size_t)stats->classes * (size_t)stats->experts * sizeof *stats->class_expert);
 }
 
-/* One batch
- * --------------------------------------------------------------------------------------------------------------------- */
+/* One batch ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct route_sums {
     double entropy, margin, mass;
@@ -95,13 +93,7 @@ static int64_t score_columns(const ful__router *r)
 
 static void add_token(route_sums *sums, const ful__router *r, const float *score, const int32_t *expert, const uint8_t *kept)
 {
-    enum { TILE = 256 };
-    float tile[TILE], first = 0, second = 0;
-    for (int begin = 0; begin < r->e; begin += TILE) {
-        const int n = r->e - begin < TILE ? r->e - begin : TILE;
-        ful__log_array(score + begin, tile, n);
-        for (int j = 0; j < n; j++) sums->entropy -= (double)score[begin + j] * (double)tile[j];
-    }
+    float first = 0, second = 0;
     for (int j = 0; j < r->e; j++) {
         const float s = score[j];
         if (s > first) {
@@ -133,9 +125,14 @@ static void route_piece(void *ctx, int64_t piece, int thread)
     float folded[FUL_EXPERTS_MAX];
     int64_t begin, end;
     ful__share(job->run->t, job->pieces, piece, &begin, &end);
-    for (int64_t t = begin; t < end; t++)
-        add_token(&job->sums[piece], r, expert_scores(r, job->run->prob + t * score_columns(r), folded),
-                  pairs ? job->run->expert + t * r->k : NULL, job->kept ? job->kept + t * r->k : NULL);
+    route_sums *sums = &job->sums[piece];
+    for (int64_t t = begin; t < end; t++) {
+        const float *score = expert_scores(r, job->run->prob + t * score_columns(r), folded);
+        if (score == folded) sums->entropy += ful__entropy_sum(score, r->e);
+        add_token(sums, r, score, pairs ? job->run->expert + t * r->k : NULL, job->kept ? job->kept + t * r->k : NULL);
+    }
+    if (score_columns(r) == r->e) /* rows lie one after the other: all at once */
+        sums->entropy += ful__entropy_sum(job->run->prob + begin * r->e, (end - begin) * r->e);
 }
 
 static void add_importance(ful_moe_stats *stats, const ful__router *r, const ful__router_run *run)
@@ -220,8 +217,7 @@ void ful__moe_stats_add_gate_grad(ful_moe_stats *stats, const ful__router_run *r
     stats->gate_grad_sq_sum += sum;
 }
 
-/* Figures of health
- * --------------------------------------------------------------------------------------------------------------- */
+/* Figures of health --------------------------------------------------------------------------------------------------- */
 
 /* -sum q ln q of q = x/total. */
 static double entropy(const double *x, int64_t n, double total)
@@ -299,8 +295,7 @@ void ful_moe_health_compute(const ful_moe_stats *stats, ful_moe_health *out)
     if (stats->class_expert) class_figures(stats, out);
 }
 
-/* Card H3
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* Card H3 ------------------------------------------------------------------------------------------------------------- */
 
 double ful__router_change_rate(const int32_t *before, const int32_t *after, int64_t t, int k, double *any_out)
 {

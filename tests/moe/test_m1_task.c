@@ -42,8 +42,7 @@ static double dot(const double *a, const double *b)
     return s;
 }
 
-/* Data ------------------------------------------------------------------------------------------------------------------------
- */
+/* Data ---------------------------------------------------------------------------------------------------------------- */
 
 static double uniform(ful__stream s, uint64_t step, uint64_t index, double lo, double hi)
 {
@@ -90,8 +89,7 @@ static void make_samples(uint64_t seed, const char *split, double basis[2 * CLUS
     }
 }
 
-/* Experts ---------------------------------------------------------------------------------------------------------------------
- */
+/* Experts ------------------------------------------------------------------------------------------------------------- */
 
 static void expert_init(expert *f, int filters, double bound, uint64_t seed, int number)
 {
@@ -143,8 +141,7 @@ static void loss_gradient(const double out[2], int label, int n, double dout[2])
     dout[0] = -dout[1];
 }
 
-/* The mixture
- * ------------------------------------------------------------------------------------------------------------------ */
+/* The mixture --------------------------------------------------------------------------------------------------------- */
 
 static void route(kit *q, samples *data, bool train, uint64_t step)
 {
@@ -218,8 +215,7 @@ static score run_mixture(bool cubic, uint64_t seed, samples *train, samples *tes
     return s;
 }
 
-/* One expert
- * ------------------------------------------------------------------------------------------------------------------- */
+/* One expert ---------------------------------------------------------------------------------------------------------- */
 
 /* Adam (Kingma and Ba 2015) with 5e-4 w added to the gradient. */
 static void adam_step(expert *f, expert *first, expert *second, double rate, int step)
@@ -263,8 +259,7 @@ static score run_single(bool cubic, uint64_t seed, samples *train, samples *test
     return (score){.train = single_accuracy(&f, cubic, train), .test = single_accuracy(&f, cubic, test)};
 }
 
-/* Tests
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* Tests --------------------------------------------------------------------------------------------------------------- */
 
 static samples train_set, test_set;
 

@@ -21,8 +21,7 @@ typedef struct model {
     int64_t chosen[E];
 } model;
 
-/* Second implementation -------------------------------------------------------------------------------------------------------
- */
+/* Second implementation ----------------------------------------------------------------------------------------------- */
 
 static void transform(const model *m, const double *x, int token, double *u)
 {
@@ -161,8 +160,7 @@ static double objective(const model *m)
     return strncmp(m->a->router, "soft_", 5) == 0 ? soft_objective(m) : linear_objective(m);
 }
 
-/* The comparison --------------------------------------------------------------------------------------------------------------
- */
+/* The comparison ------------------------------------------------------------------------------------------------------ */
 
 static void model_init(model *m, const kit *q)
 {

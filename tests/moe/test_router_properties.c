@@ -32,8 +32,7 @@ static ful_moe_attr busy(const char *router, int k)
     return a;
 }
 
-/* Independence --------------------------------------------------------------------------------------------------------------
- */
+/* Independence -------------------------------------------------------------------------------------------------------- */
 
 /* Token `t` of q and token `other_t` of other were routed to the same bits. */
 static void assert_same_route(const kit *q, int64_t t, const kit *other, int64_t other_t)
@@ -174,8 +173,7 @@ static void same_bits_on_any_machine(void **state)
     }
 }
 
-/* Choices and gates
- * ------------------------------------------------------------------------------------------------------------ */
+/* Choices and gates --------------------------------------------------------------------------------------------------- */
 
 static void choices_and_gate_sums(void **state)
 {
@@ -225,12 +223,44 @@ static void top_k_order(void **state)
     assert_true(value[0] == 3 && value[3] == 2 && value[4] == 1);
     assert_true(ful__top_k(score[0], 3, 5, 1, index, NULL));
     assert_memory_equal(index, ((const int32_t[]){1, 4, 0}), 3 * sizeof *index);
-    float many[2000];
-    kit_normal(1, "many", 1, many, 2000);
-    int32_t chosen[1000];
-    assert_true(ful__top_k(many, 1000, 2, 1, chosen, NULL));
-    many[1999] = NAN;
-    assert_false(ful__top_k(many, 1000, 2, 1, chosen, NULL));
+}
+
+/* Against the definition, on all paths: few and many columns and choices, many ties, whole vectors of rows and what is left
+ * over. */
+static void top_k_by_definition(void **state)
+{
+    (void)state;
+    enum { ROWS = 67, MOST = 70 };
+    static float score[ROWS * MOST];
+    static int32_t index[ROWS * MOST];
+    const ful__stream s = ful__stream_make(1, "test", "top-k");
+    const int widths[] = {1, 2, 7, 8, 64, 65, 70};
+    for (int w = 0; w < 7; w++)
+        for (int k = 1; k <= widths[w] && k <= 9; k++) {
+            const int e = widths[w];
+            for (int i = 0; i < ROWS * e; i++) {
+                const uint64_t level = ful__rng_below(s, (uint64_t)(w * 100 + k), (uint64_t)i, 6);
+                score[i] = level == 0 ? -INFINITY : (float)level - 3;
+            }
+            memset(index, 0x7f, sizeof index);
+            assert_true(ful__top_k(score, ROWS, e, k, index, NULL));
+            for (int t = 0; t < ROWS; t++)
+                for (int i = 0; i < k; i++) { /* exactly i elements come before the i-th choice */
+                    const int32_t chosen = index[t * k + i];
+                    assert_in_range(chosen, 0, e - 1);
+                    int before = 0;
+                    for (int j = 0; j < e; j++)
+                        before += score[t * e + j] > score[t * e + chosen] ||
+                                  (score[t * e + j] == score[t * e + chosen] && j < chosen);
+                    assert_int_equal(before, i);
+                }
+            for (int at = 0; at < ROWS * e; at += ROWS * e - 1 ? ROWS * e - 1 : 1) {
+                const float held = score[at];
+                score[at] = NAN;
+                assert_false(ful__top_k(score, ROWS, e, k, index, NULL));
+                score[at] = held;
+            }
+        }
 }
 
 /* A dropped pair's gate has no gradient: with all of a token's pairs dropped the router learns nothing from it. */
@@ -276,8 +306,7 @@ static void backward_adds(void **state)
     }
 }
 
-/* Draws
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* Draws --------------------------------------------------------------------------------------------------------------- */
 
 /* Whether token 0 gets the same logits and choices after `change`. */
 static int same_draw(const ful_moe_attr *a, const char *name, uint64_t seed, uint64_t step, uint32_t id, bool train)
@@ -374,8 +403,7 @@ static void choice_noise_stays_out_of_the_gates(void **state)
     kit_deinit(&plain);
 }
 
-/* Single routers
- * ---------------------------------------------------------------------------------------------------------------- */
+/* Single routers ------------------------------------------------------------------------------------------------------ */
 
 /* Card A8: no gradient buffer, and the weights' bits outlive training. */
 static void frozen_routers_stay(void **state)
@@ -465,8 +493,7 @@ static void initial_weights(void **state)
     ful__router_destroy(&r);
 }
 
-/* Refusals
- * --------------------------------------------------------------------------------------------------------------------- */
+/* Refusals ------------------------------------------------------------------------------------------------------------ */
 
 static void not_finite(void **state)
 {
@@ -582,6 +609,7 @@ int main(void)
         cmocka_unit_test(same_bits_on_any_machine),
         cmocka_unit_test(choices_and_gate_sums),
         cmocka_unit_test(top_k_order),
+        cmocka_unit_test(top_k_by_definition),
         cmocka_unit_test(dropped_pairs_teach_nothing),
         cmocka_unit_test(backward_adds),
         cmocka_unit_test(draws_have_addresses),

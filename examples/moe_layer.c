@@ -14,7 +14,7 @@ enum { WIDTH = 16, CLUSTERS = 4, CLASSES = 2 * CLUSTERS, EXPERTS = 4, BATCH = 12
 
 typedef struct variant {
     const char *label, *router;
-    float balance;
+    float balance; /* coefficient of the Switch loss */
 } variant;
 
 static float next_number(uint32_t *state)
@@ -58,9 +58,8 @@ static ful_status make_net(const variant *v, ful_net **net)
 {
     ful_graph *graph = NULL;
     ful_net_options options;
-    ful_net_options_defaults(&options);
+    ful_net_options_defaults(&options); /* seed 0 */
     options.batch_max = BATCH;
-    options.seed = 1;
     ful_status status = ful_graph_create(&graph);
     if (status == FUL_OK) status = build(v, graph);
     if (status == FUL_OK) return ful_net_create(graph, &options, net); /* takes the graph over */
@@ -146,5 +145,5 @@ int main(void)
             fprintf(stderr, "moe_layer: %s\n", ful_error_message());
             return 1;
         }
-    return accuracy[0] > accuracy[2] + 0.1 ? 0 : 1; /* a learned choice must pay here */
+    return accuracy[0] > accuracy[2] + 0.1 ? 0 : 1; /* here a learned choice must pay */
 }

@@ -5,18 +5,18 @@
 
 /* x, out, kernel h w, stride h w, pad h w, dilation h w, groups, bias, n_max */
 static const conv_case usual[] = {
-    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1},
+    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
     {{7, 5, 16}, 32, 3, 3, 2, 2, 1, 1, .bias = true},
-    {{7, 7, 32}, 16, 1, 1},
+    {{7, 7, 32}, 16, 1, 1, .groups = 1},
     {{7, 7, 16}, 32, 1, 1, 2, 2, .bias = true},
     {{9, 7, 16}, 16, 5, 5, 1, 1, 2, 2, .bias = true},
-    {{9, 9, 3}, 16, 7, 7, 2, 2, 3, 3},               /* stem for large images */
-    {{9, 9, 3}, 32, 3, 3, 1, 1, 1, 1, .bias = true}, /* stem of 3 colours */
-    {{9, 9, 1}, 16, 3, 3, 1, 1, 1, 1},               /* of grey */
-    {{8, 11, 16}, 16, 3, 1, 2, 1, 1, 0},             /* nothing square */
+    {{9, 9, 3}, 16, 7, 7, 2, 2, 3, 3, .groups = 1},   /* stem for large images */
+    {{9, 9, 3}, 32, 3, 3, 1, 1, 1, 1, .bias = true},  /* stem of 3 colours */
+    {{9, 9, 1}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},   /* of grey */
+    {{8, 11, 16}, 16, 3, 1, 2, 1, 1, 0, .groups = 1}, /* nothing square */
     {{11, 8, 16}, 16, 1, 5, 1, 3, 0, 2, .bias = true},
-    {{9, 9, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2},
-    {{11, 9, 16}, 16, 3, 2, 1, 2, 3, 1, 3, 2},
+    {{9, 9, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2, .groups = 1},
+    {{11, 9, 16}, 16, 3, 2, 1, 2, 3, 1, 3, 2, .groups = 1},
     {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 2}, /* groups of whole blocks */
     {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 4, .bias = true},
     {{7, 7, 12}, 18, 3, 3, 1, 1, 1, 1, .groups = 3, .bias = true},
@@ -25,7 +25,7 @@ static const conv_case usual[] = {
     {{7, 7, 17}, 17, 3, 3, 1, 1, 1, 1, .groups = 17},
     {{5, 5, 16}, 32, 3, 3, 1, 1, 1, 1, .groups = 16}, /* two outputs a channel */
     {{1, 1, 16}, 16, 3, 3, 1, 1, 1, 1, .bias = true}, /* padding all around one pixel */
-    {{3, 3, 16}, 16, 3, 3},                           /* the kernel fills the image */
+    {{3, 3, 16}, 16, 3, 3, .groups = 1},              /* the kernel fills the image */
 };
 
 static const conv_case nets[] = {

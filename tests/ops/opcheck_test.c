@@ -190,6 +190,9 @@ static bool try_planned_for_two(trial *t, check_knobs k)
     bool good = (check_rig_init(&rig, t->suite, t->c, &t->in, &k) || report(&rig, &k)) && run_close(t, &rig, &k, &t->a);
     k.inside = true;
     good = good && run_close(t, &rig, &k, &t->b);
+    k.inside = false;
+    k.threads = 1;
+    good = good && run_close(t, &rig, &k, &t->b);
     check_rig_deinit(&rig);
     return good;
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conv2d and conv_fused on oneDNN. */
+#include <fulcrum/core.h>
+
+#include "core/parallel.h"
 #include "ops/common.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/dnnl/dnnl_shim.h"
-#include "ops/reorder/reorder.h"
 
 typedef struct conv_op {
     ful__op base;
     ful__conv_fused_attr attr;
     bool fused;
+    bool add_apart;       /* the residual (and the ReLU behind it) is not left to oneDNN */
     ful__dnnl_conv *dnnl; /* made by plan */
 } conv_op;
 
@@ -41,6 +44,8 @@ static ful_status create(const ful__op_type *type, const char *name, const ful__
     FUL_TRY(ful__calloc(&op, 1, sizeof *op, "a convolution"));
     op->attr = *attr;
     op->fused = type == &ful__op_conv_fused;
+    /* oneDNN's SSE4.1 kernels read the sum's operand as aligned vectors, which y need not be. */
+    op->add_apart = attr->residual && !(ful_cpu_flags() & FUL_CPU_AVX2);
     ful_status status = ful__op_init(&op->base, type, name, x, n_x);
     if (status == FUL_OK) status = ful__conv2d_describe(&op->base, &attr->conv);
     if (status == FUL_OK) status = op->fused ? check_fused(&op->base, attr) : ful__op_takes(&op->base, 1);
@@ -66,8 +71,8 @@ static ful__dnnl_conv_spec spec_of(const conv_op *op, int n_max, bool train)
                                  .y = op->base.y,
                                  .x_layout = op->base.x_layout[0],
                                  .y_layout = op->base.y_layout,
-                                 .sum = op->attr.residual,
-                                 .relu = op->attr.act == FUL_ACT_RELU,
+                                 .sum = op->attr.residual && !op->add_apart,
+                                 .relu = op->attr.act == FUL_ACT_RELU && !op->add_apart,
                                  .train = train && !op->fused,
                                  .n_max = n_max};
 }
@@ -88,7 +93,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
     base->need = (ful__need){0};
     ful__dnnl_conv_need(op->dnnl, &base->need);
     base->need.backward_x = 1u;
-    base->need.inplace_1 = op->attr.residual;
+    base->need.inplace_1 = op->attr.residual && !op->add_apart;
     return FUL_OK;
 }
 
@@ -101,15 +106,40 @@ static ful__dnnl_conv_run dnnl_run(const conv_op *op, const ful__run *run)
     return r;
 }
 
+/* y = act(y + x1) */
+typedef struct addition {
+    const float *x;
+    float *y;
+    int64_t count;
+    bool relu;
+} addition;
+
+static void add_piece(void *ctx, int64_t i, int thread)
+{
+    (void)thread;
+    const addition *a = ctx;
+    const int64_t begin = i * FUL__PIECE, end = begin + ful__piece_length(a->count, i);
+    for (int64_t j = begin; j < end; j++) {
+        const float sum = a->y[j] + a->x[j];
+        a->y[j] = a->relu && sum < 0 ? 0 : sum;
+    }
+}
+
+static void add_residual(const conv_op *op, const ful__run *run)
+{
+    addition a = {run->x[1], run->y, run->n * ful__count(op->base.y), op->attr.act == FUL_ACT_RELU};
+    ful__parallel_for(ful__pieces(a.count), add_piece, &a);
+}
+
 static ful_status forward(ful__op *base, const ful__run *run)
 {
     conv_op *op = (conv_op *)base;
     if (run->n == 0) return FUL_OK;
     ful__dnnl_conv_run r = dnnl_run(op, run);
     r.y = run->y;
-    if (op->attr.residual && run->y != run->x[1])
-        ful__reorder(run->x[1], base->x_layout[1], run->y, base->y_layout, run->n, base->y);
+    if (op->attr.residual && !op->add_apart) ful__copy_floats(run->x[1], run->y, run->n * ful__count(base->y));
     FUL_TRY(ful__dnnl_conv_forward(op->dnnl, &r));
+    if (op->add_apart) add_residual(op, run);
     if (run->counters) run->counters->macs += ful__dnnl_conv_macs(op->dnnl) * run->n;
     return FUL_OK;
 }

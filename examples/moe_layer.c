@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One mixture-of-experts layer and its routing health.
- *
- * Points lie in four clusters, each split in two classes by a rule of its own, so there is work to divide. Three nets that
- * differ only in the router learn it. For each, a line shows what one would look at first, then the experts the classes went
- * to. Build against an installed Fulcrum: cc moe_layer.c $(pkg-config --cflags --libs fulcrum)
+ * One mixture-of-experts layer and its routing health. Points lie in four clusters, each split in two classes by a rule of its
+ * own, so there is work to divide. Three nets that differ only in the router learn it. For each, a line shows what one would
+ * look at first, then what each expert took. Build it with cc moe_layer.c $(pkg-config --cflags --libs fulcrum)
  */
 #include <fulcrum/moe.h>
 #include <fulcrum/net.h>
@@ -58,8 +56,9 @@ static ful_status make_net(const variant *v, ful_net **net)
 {
     ful_graph *graph = NULL;
     ful_net_options options;
-    ful_net_options_defaults(&options); /* seed 0 */
+    ful_net_options_defaults(&options);
     options.batch_max = BATCH;
+    options.seed = 1;
     ful_status status = ful_graph_create(&graph);
     if (status == FUL_OK) status = build(v, graph);
     if (status == FUL_OK) return ful_net_create(graph, &options, net); /* takes the graph over */

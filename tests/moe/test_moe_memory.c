@@ -37,9 +37,9 @@ typedef struct results {
     float *all; /* y, dx, dw */
 } results;
 
-/* One step (forward alone when !train) of n images with memory full of `garbage`. */
+/* One step (forward alone when !train) of n images with memory full of `garbage`. in_place: y over x, dx over dy. */
 static results step(const char *label, ful_shape shape, const ful_moe_attr *attr, ful__layout layout, bool train, int n,
-                    unsigned char garbage)
+                    unsigned char garbage, bool in_place)
 {
     ful__op *op;
     assert_ok(ful__op_moe.create("moe", attr, &shape, 1, &op));
@@ -63,15 +63,17 @@ static results step(const char *label, ful_shape shape, const ful_moe_attr *attr
     const block saved = block_make(op->need.saved_fixed + (size_t)n * op->need.saved_per_image);
     const block scratch = block_make(op->need.scratch_fixed + (size_t)n * op->need.scratch_per_image);
     const block packed = block_make(op->need.packed);
+    assert_int_equal(op->need.inplace, !train);
+    assert_true(op->need.inplace_dx);
     const ful__run run = {.n = n,
                           .train = train,
                           .repack = true,
                           .seed = 1,
                           .step = 2,
                           .x = {x},
-                          .y = r.all,
+                          .y = in_place && !train ? x : r.all,
                           .dy = dy,
-                          .dx = {r.all + n * one},
+                          .dx = {in_place ? dy : r.all + n * one},
                           .w = w,
                           .dw = dw,
                           .saved = saved.ptr,
@@ -88,6 +90,8 @@ static results step(const char *label, ful_shape shape, const ful_moe_attr *attr
     block_check(&saved, label, "saved", n);
     block_check(&packed, label, "packed", n);
     if (!train) assert_int_equal(saved.bytes, 0);
+    memmove(r.all, run.y, (size_t)(n * one) * sizeof *x);
+    if (train) memmove(r.all + n * one, run.dx[0], (size_t)(n * one) * sizeof *x);
     for (int i = 0; i < op->n_params; i++) free(w[i]);
     free(w);
     free(dw);
@@ -102,8 +106,8 @@ static results step(const char *label, ful_shape shape, const ful_moe_attr *attr
 
 static void check_run(const char *label, ful_shape shape, const ful_moe_attr *attr, ful__layout layout, bool train, int n)
 {
-    const results a = step(label, shape, attr, layout, train, n, 0x00);
-    const results b = step(label, shape, attr, layout, train, n, 0xFF); /* NaNs, -1, true */
+    const results a = step(label, shape, attr, layout, train, n, 0x00, false);
+    const results b = step(label, shape, attr, layout, train, n, 0xFF, true); /* NaNs, -1, true */
     for (int64_t i = 0; i < a.count; i++)
         if (memcmp(&a.all[i], &b.all[i], sizeof *a.all) != 0)
             fail_msg("%s, n = %d, train %d, layout %d: result %lld shows what the memory held before", label, n, train, layout,

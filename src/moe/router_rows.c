@@ -121,6 +121,7 @@ int64_t ful__sigmoid_rows(const float *logits, int64_t rows, int n, float *prob)
     for (int64_t t = 0; t < rows; t++) {
         float *p = prob + t * n, sum = 0;
         for (int j = 0; j < n; j++) sum += p[j] = 1 / (1 + p[j]);
+        if (sum < FUL__SIGMOID_LEAST) sum = FUL__SIGMOID_LEAST;
         for (int j = 0; j < n; j++) p[j] /= sum;
     }
     return -1;

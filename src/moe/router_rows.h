@@ -68,7 +68,8 @@ bool ful__top_k_rows(const float *score, int64_t rows, int e, int k, int32_t *in
 
 /* prob = softmax of each row (may alias logits). Returns the first row that holds a NaN or infinity, -1 if none. */
 int64_t ful__softmax_rows(const float *logits, int64_t rows, int n, float *prob);
-/* Likewise prob = sigma(l)/Z, Z the row's sum of sigma(l) = 1/(1+e^-l). */
+/* Likewise prob = sigma(l)/Z, Z the row's sum of sigma(l) = 1/(1+e^-l), at least FUL__SIGMOID_LEAST. */
+#define FUL__SIGMOID_LEAST 1e-20f
 int64_t ful__sigmoid_rows(const float *logits, int64_t rows, int n, float *prob);
 
 /* dl = p (a - sum_j a_j p_j), METHODS 0.2 row 1; dl may be a. */

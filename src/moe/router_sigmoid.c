@@ -42,7 +42,8 @@ static void sigmoid_gate(const ful__router *r, const float *logits, const float 
         for (int i = 0; i < r->k; i++) g[i] = logits[t * r->e + expert[t * r->k + i]];
         for (int i = 0; i < r->k; i += TILE) sigmoids(g + i, tile(r->k - i), g + i);
         for (int i = 0; i < r->k; i++) sum += g[i];
-        for (int i = 0; r->attr.gate == FUL_GATE_RENORM && i < r->k; i++) g[i] /= sum;
+        for (int i = 0; r->attr.gate == FUL_GATE_RENORM && i < r->k; i++)
+            g[i] /= sum > FUL__SIGMOID_LEAST ? sum : FUL__SIGMOID_LEAST;
     }
 }
 

@@ -10,15 +10,14 @@
 #include "core/error.h"
 #include "moe/router_rows.h"
 
+/* renorm is the softmax of the chosen logits alone: exact also where noise or a bias chose experts of vanishing probability. */
 static void softmax_gate(const ful__router *r, const float *logits, const float *prob, const int32_t *expert, int64_t rows,
                          float *gate)
 {
-    (void)logits;
-    for (int64_t t = 0; t < rows; t++) {
-        float sum = 0;
-        for (int i = 0; i < r->k; i++) sum += gate[t * r->k + i] = prob[t * r->e + expert[t * r->k + i]];
-        for (int i = 0; r->attr.gate == FUL_GATE_RENORM && i < r->k; i++) gate[t * r->k + i] /= sum;
-    }
+    const bool renorm = r->attr.gate == FUL_GATE_RENORM;
+    const float *from = renorm ? logits : prob;
+    for (int64_t i = 0; i < rows * r->k; i++) gate[i] = from[i / r->k * r->e + expert[i]];
+    if (renorm) (void)ful__softmax_rows(gate, rows, r->k, gate); /* the logits are known to be finite */
 }
 
 /* METHODS 0.2: row 3 (softmax_all), row 2 (renorm), and row 1 for what the balance losses put on prob. */

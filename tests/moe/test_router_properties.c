@@ -306,6 +306,33 @@ static void backward_adds(void **state)
     }
 }
 
+/* Logits far apart or far below 0: gates and gradients stay finite, and renormalised softmax gates still sum to 1. */
+static void extreme_logits(void **state)
+{
+    (void)state;
+    const char *const learned[] = {"softmax", "sigmoid"};
+    for (int i = 0; i < 2; i++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            ful_moe_attr a = kit_attr(learned[i], E, 2);
+            a.gate = FUL_GATE_RENORM;
+            a.bias_rate = 0.1f;
+            kit q;
+            kit_init(&q, &a, 1, 1, 1);
+            q.x[0] = 1;
+            for (int j = 0; j < E; j++) {
+                q.w[0][j] = (float)(sign * 400 * (j + 1));
+                q.w[1][j] = j < 2 ? 2 : 0; /* the bias chooses 0 and 1 whatever their score */
+            }
+            assert_ok(kit_forward(&q));
+            kit_backward(&q);
+            assert_in_range(q.run.expert[0] + q.run.expert[1], 1, 1);
+            for (int j = 0; j < 2; j++) assert_true(q.run.gate[j] >= 0 && q.run.gate[j] <= 1);
+            if (i == 0) assert_true(fabsf(q.run.gate[0] + q.run.gate[1] - 1) < 1e-6f);
+            for (int j = 0; j < E; j++) assert_true(isfinite(q.dw[0][j]));
+            kit_deinit(&q);
+        }
+}
+
 /* Draws --------------------------------------------------------------------------------------------------------------- */
 
 /* Whether token 0 gets the same logits and choices after `change`. */
@@ -612,6 +639,7 @@ int main(void)
         cmocka_unit_test(top_k_by_definition),
         cmocka_unit_test(dropped_pairs_teach_nothing),
         cmocka_unit_test(backward_adds),
+        cmocka_unit_test(extreme_logits),
         cmocka_unit_test(draws_have_addresses),
         cmocka_unit_test(noise_is_off_at_eval),
         cmocka_unit_test(choice_noise_stays_out_of_the_gates),

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Our own float32 GEMM, for linear layers and experts. Why not a library's: an expert's share of the batch changes every step, its weights
- * are packed once a step and reused by many row blocks, groups of different sizes run in one parallel loop, and every element
- * of C is one chain of fused multiply-adds over k in ascending order, so a row's result does not depend on how many
- * rows there are, where it stands, how many threads run, or which micro-kernel handled the edge: bit-identical in any batch.
- * (The three CPU levels - scalar with fmaf, AVX2+FMA, AVX-512 - give the same bits.)
+ * Our own float32 GEMM, for linear layers and experts. Why not a library's: an expert's share of the batch changes every step,
+ * its weights are packed once a step and reused by many row blocks, groups of different sizes run in one parallel loop, and
+ * every element of C is one chain of fused multiply-adds over k in ascending order, so a row's result does not depend on how
+ * many rows there are, where it stands, how many threads run, or which micro-kernel handled the edge: bit-identical in any
+ * batch. (The three CPU levels - scalar with fmaf, AVX2+FMA, AVX-512 - give the same bits.)
  *
  * C[m][n] (+)= A[m][k] * B[k][n]. A(i,p) = a[i*a_rs + p*a_cs] with one of the strides 1. B is given packed.
  */
 #ifndef FUL_OPS_GEMM_H
 #define FUL_OPS_GEMM_H
 
+#include <fulcrum/ops.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <fulcrum/ops.h>
 
 /* Packed B: panels of NR columns, [n/NR][k][NR], the last padded with zeros; NR of the current CPU level. */
 size_t ful__gemm_packed_floats(int64_t k, int64_t n);
@@ -23,9 +23,9 @@ void ful__gemm_pack(float *packed, const float *b, int64_t b_rs, int64_t b_cs, i
                     int64_t panel_end);
 
 /*
- * One product of a grouped call. Rows m may be 0. Per element, in this order: C_old if accumulate, otherwise bias[j] (0 when NULL), starts the
- * chain; then the k products; then act (forward epilogue); pre_act, when not NULL, receives the value before act (same ldc).
- * row_index, when not NULL: row i of A is a + row_index[i]*a_rs (gather without a copy; needs a_cs == 1).
+ * One product of a grouped call. Rows m may be 0. Per element, in this order: C_old if accumulate, otherwise bias[j] (0 when
+ * NULL), starts the chain; then the k products; then act (forward epilogue); pre_act, when not NULL, receives the value before
+ * act (same ldc). row_index, when not NULL: row i of A is a + row_index[i]*a_rs (gather without a copy; needs a_cs == 1).
  */
 typedef struct ful__gemm_job {
     int64_t m, n, k;
@@ -44,19 +44,21 @@ typedef struct ful__gemm_job {
 /* Runs all jobs in one parallel loop over (job, row block, column block); serial inside a parallel piece. */
 void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs);
 
-/* Pack + run for weight gradients: C[m][n] += A^T B with rows as the long k axis, in a fixed order over rows. jobs' b_packed is made in scratch. */
+/* Pack + run for weight gradients: C[m][n] += A^T B with rows as the long k axis, in a fixed order over rows. jobs' b_packed is
+ * made in scratch. */
 typedef struct ful__gemm_tn_job {
-    int64_t rows, m, n;           /* C[m][n] += sum_r A[r][m] * B[r][n], r ascending */
-    const float *a;               /* [rows][m], row stride lda; rows via a_index when not NULL */
+    int64_t rows, m, n; /* C[m][n] += sum_r A[r][m] * B[r][n], r ascending */
+    const float *a;     /* [rows][m], row stride lda; rows via a_index when not NULL */
     int64_t lda;
     const uint32_t *a_index;
-    const float *b;               /* [rows][n], row stride ldb; rows via b_index when not NULL (experts read their tokens in place) */
+    const float *b; /* [rows][n], row stride ldb; rows via b_index when not NULL (experts read their tokens in place) */
     int64_t ldb;
     const uint32_t *b_index;
-    float *c;                     /* [m][n], row stride ldc */
+    float *c; /* [m][n], row stride ldc */
     int64_t ldc;
 } ful__gemm_tn_job;
-size_t ful__gemm_tn_scratch_floats(int64_t rows_max, int64_t m, int64_t n); /* for one job, add over jobs (rows_max: the sum may be shared) */
+size_t ful__gemm_tn_scratch_floats(int64_t rows_max, int64_t m,
+                                   int64_t n); /* for one job, add over jobs (rows_max: the sum may be shared) */
 void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch);
 
 /* column sums: out[j] += sum_r x[r][j], r ascending (bias gradients). */

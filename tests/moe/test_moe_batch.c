@@ -304,6 +304,43 @@ static void threads(void **state)
     assert_ok(ful_threads_set(before));
 }
 
+/* Router noise belongs to the image's place in the whole batch (run->row), not to where this run has it: a reversed run gives
+ * the same. */
+static void draws_follow_the_row(void **state)
+{
+    (void)state;
+    subject s[2] = {{"mlp", {1, 1, 8}, attr_of(FUL_EXPERT_MLP, "softmax")},
+                    {"pixel mlp", {2, 3, 8}, attr_of(FUL_EXPERT_MLP, "softmax")}};
+    s[1].attr.token = FUL_TOKEN_PIXEL;
+    for (int i = 0; i < 2; i++) {
+        s[i].attr.capacity_permille = 0;
+        s[i].attr.noise_std = 4;
+        rig r;
+        rig_open(&r, rig_moe_graph(s[i].shape, &s[i].attr), BATCH, true);
+        const int64_t one = ful__count(s[i].shape);
+        float *x = rig_floats(BATCH * one), *back = rig_floats(BATCH * one), *y = rig_floats(BATCH * one);
+        uint32_t row[BATCH];
+        rig_fill(x, BATCH * one, 5, "x", 1);
+        for (int j = 0; j < BATCH; j++) {
+            row[j] = (uint32_t)(BATCH - 1 - j);
+            memcpy(back + j * one, x + row[j] * one, (size_t)one * sizeof *x);
+        }
+        rig_forward(&r, BATCH, x);
+        memcpy(y, r.y, (size_t)(BATCH * one) * sizeof *x);
+        rig_forward(&r, BATCH, back); /* without row the noise is that of other images */
+        int same = 0;
+        for (int j = 0; j < BATCH; j++) same += memcmp(r.y + j * one, y + row[j] * one, (size_t)one * sizeof *x) == 0;
+        assert_true(same < BATCH / 2);
+        r.row = row;
+        rig_forward(&r, BATCH, back);
+        for (int j = 0; j < BATCH; j++) assert_memory_equal(r.y + j * one, y + row[j] * one, (size_t)one * sizeof *x);
+        free(x);
+        free(back);
+        free(y);
+        rig_close(&r);
+    }
+}
+
 /* The same step twice, conv experts: the same bits with the same threads. */
 static void repeatable(void **state)
 {
@@ -321,9 +358,10 @@ static void repeatable(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_leak),      cmocka_unit_test(leaks),        cmocka_unit_test(eval_capacity),
-        cmocka_unit_test(dropped_pass), cmocka_unit_test(idle_experts), cmocka_unit_test(no_images),
-        cmocka_unit_test(late_packing), cmocka_unit_test(threads),      cmocka_unit_test(repeatable)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(no_leak),       cmocka_unit_test(leaks),
+                                       cmocka_unit_test(eval_capacity), cmocka_unit_test(dropped_pass),
+                                       cmocka_unit_test(idle_experts),  cmocka_unit_test(no_images),
+                                       cmocka_unit_test(late_packing),  cmocka_unit_test(threads),
+                                       cmocka_unit_test(repeatable),    cmocka_unit_test(draws_follow_the_row)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

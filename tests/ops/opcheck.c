@@ -80,34 +80,6 @@ void check_addf(check_sink *sink, unsigned use, check_case c, const char *format
     check_add(sink, use, &c);
 }
 
-/* Levels and layouts ---------------------------------------------------------------------------------------------------- */
-
-int check_levels(check_level out[3])
-{
-    static unsigned has = ~0u; /* what the process began with */
-    if (has == ~0u) has = ful_cpu_flags();
-    static const check_level all[] = {{"avx512", FUL_CPU_AVX512 | FUL_CPU_AVX2}, {"avx2", FUL_CPU_AVX2}, {"scalar", 0}};
-    int count = 0;
-    for (int i = 0; i < 3; i++)
-        if ((has & all[i].mask) == all[i].mask) out[count++] = all[i];
-    return count;
-}
-
-/* Neighbours offer blocked layouts only where the block divides the channels. */
-int check_offers(const check_case *c, ful__layout out[4][FUL__X_MAX])
-{
-    int count = 0;
-    for (int bits = 0; bits < 1 << c->n_x; bits++) {
-        bool possible = true;
-        for (int i = 0; i < c->n_x; i++) {
-            out[count][i] = bits >> i & 1 ? FUL__BLOCKED : FUL__NHWC;
-            if (out[count][i] == FUL__BLOCKED && c->x[i].c % ful__block() != 0) possible = false;
-        }
-        count += possible;
-    }
-    return count;
-}
-
 /* Command line ---------------------------------------------------------------------------------------------------------- */
 
 static int usage(void)

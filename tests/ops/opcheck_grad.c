@@ -196,7 +196,7 @@ bool check_grad(const check_suite *suite, const check_case *c)
     (void)check_levels(levels);
     ful_cpu_mask_set(levels[0].mask);
     if (suite->type->create("the.op", c->attr, c->x, c->n_x, &op) != FUL_OK) {
-        printf("FAILED %s (%s): %s\n", suite->name, c->text, ful_error_message());
+        check_say("FAILED %s (%s): %s\n", suite->name, c->text, ful_error_message());
         return false;
     }
     check_inputs_init(&in, c, op);
@@ -211,7 +211,7 @@ bool check_grad(const check_suite *suite, const check_case *c)
         if (!good) {
             char text[640];
             check_knobs_text(&rig, &k, text, sizeof text);
-            printf("FAILED %s\n       %s\n", text, rig.why);
+            check_say("FAILED %s\n       %s\n", text, rig.why);
         }
         check_rig_deinit(&rig);
     }

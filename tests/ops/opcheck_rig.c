@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,16 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)0)
 #endif
 
+FILE *check_out;
+
+void check_say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vfprintf(check_out ? check_out : stdout, format, args);
+    va_end(args);
+}
+
 void *check_alloc(size_t bytes)
 {
     void *p = aligned_alloc(64, ful__align64(bytes ? bytes : 1));
@@ -29,6 +40,34 @@ void *check_alloc(size_t bytes)
     }
     memset(p, 0, ful__align64(bytes));
     return p;
+}
+
+/* Levels and layouts ---------------------------------------------------------------------------------------------------- */
+
+int check_levels(check_level out[3])
+{
+    static unsigned has = ~0u; /* what the process began with */
+    if (has == ~0u) has = ful_cpu_flags();
+    static const check_level all[] = {{"avx512", FUL_CPU_AVX512 | FUL_CPU_AVX2}, {"avx2", FUL_CPU_AVX2}, {"scalar", 0}};
+    int count = 0;
+    for (int i = 0; i < 3; i++)
+        if ((has & all[i].mask) == all[i].mask) out[count++] = all[i];
+    return count;
+}
+
+/* Neighbours offer blocked layouts only where the block divides the channels. */
+int check_offers(const check_case *c, ful__layout out[4][FUL__X_MAX])
+{
+    int count = 0;
+    for (int bits = 0; bits < 1 << c->n_x; bits++) {
+        bool possible = true;
+        for (int i = 0; i < c->n_x; i++) {
+            out[count][i] = bits >> i & 1 ? FUL__BLOCKED : FUL__NHWC;
+            if (out[count][i] == FUL__BLOCKED && c->x[i].c % ful__block() != 0) possible = false;
+        }
+        count += possible;
+    }
+    return count;
 }
 
 /* Red zones ------------------------------------------------------------------------------------------------------------- */

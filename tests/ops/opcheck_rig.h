@@ -6,10 +6,14 @@
 #ifndef FUL_TESTS_OPS_OPCHECK_RIG_H
 #define FUL_TESTS_OPS_OPCHECK_RIG_H
 
+#include <stdio.h>
+
 #include "ops/opcheck.h"
 
 enum { CHECK_PARAMS = 8, CHECK_SETS = 2, CHECK_WHY = 512, CHECK_NONE = -1 };
 
+extern FILE *check_out; /* where failures are told; NULL: stdout */
+void check_say(const char *format, ...) FUL_PRINTF(1, 2);
 void *check_alloc(size_t bytes); /* zeroed, 64-byte aligned; ends the program where there is none. free() */
 
 /* The levels this machine has and FULCRUM_CPU_MASK leaves, best first. */

@@ -49,7 +49,7 @@ static bool report(const check_rig *rig, const check_knobs *k)
 {
     char text[640];
     check_knobs_text(rig, k, text, sizeof text);
-    printf("FAILED %s\n       %s\n", text, rig->why);
+    check_say("FAILED %s\n       %s\n", text, rig->why);
     return false;
 }
 
@@ -235,7 +235,7 @@ static bool try_level(trial *t, unsigned mask)
 
 static bool complain(const check_suite *suite, const check_case *c, const char *what)
 {
-    printf("FAILED %s (%s) x0=%dx%dx%d: %s\n", suite->name, c->text, c->x[0].h, c->x[0].w, c->x[0].c, what);
+    check_say("FAILED %s (%s) x0=%dx%dx%d: %s\n", suite->name, c->text, c->x[0].h, c->x[0].w, c->x[0].c, what);
     return false;
 }
 

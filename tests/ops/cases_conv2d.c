@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
+#include "ops/conv2d/conv2d.h"
 #include "ops/conv_case.h"
 
 /* x, out, kernel h w, stride h w, pad h w, dilation h w, groups, bias, n_max */
@@ -101,4 +102,5 @@ const check_suite check_suite_conv2d = {.name = "conv2d",
                                         .magnitude = CHECK_SUM,
                                         .same_bits = CHECK_SAME_BATCH,
                                         .late = true,
-                                        .cases = cases};
+                                        .cases = cases,
+                                        .kernel = ful__conv2d_kernel};

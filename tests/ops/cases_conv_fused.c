@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/conv2d/conv2d.h"
 #include "ops/conv_case.h"
 
 static const conv_case usual[] = {
@@ -68,4 +69,5 @@ const check_suite check_suite_conv_fused = {.name = "conv_fused",
                                             .magnitude = CHECK_SUM,
                                             .same_bits = CHECK_SAME_BATCH,
                                             .late = true,
-                                            .cases = cases};
+                                            .cases = cases,
+                                            .kernel = ful__conv2d_kernel};

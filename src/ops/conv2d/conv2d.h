@@ -11,4 +11,7 @@ ful_status ful__conv2d_shape(const char *type, const char *name, const ful_conv2
 /* Adds weight (and bias), sets y and the cost. */
 ful_status ful__conv2d_describe(ful__op *op, const ful_conv2d_attr *attr) FUL_CHECK_RESULT;
 
+/* What a planned convolution runs on, for people to read. */
+const char *ful__conv2d_kernel(const ful__op *op);
+
 #endif

@@ -97,6 +97,11 @@ static ful_status plan(ful__op *base, int n_max, bool train)
     return FUL_OK;
 }
 
+const char *ful__conv2d_kernel(const ful__op *op)
+{
+    return ful__dnnl_conv_kernels(((const conv_op *)op)->dnnl);
+}
+
 static ful__dnnl_conv_run dnnl_run(const conv_op *op, const ful__run *run)
 {
     ful__dnnl_conv_run r = {.n = run->n, .repack = run->repack, .packed = run->packed, .scratch = run->scratch};

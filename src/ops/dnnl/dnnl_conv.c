@@ -42,6 +42,7 @@ struct ful__dnnl_conv {
     size_t room;         /* bytes of the scratchpad in scratch */
     size_t staged_bytes; /* of one image */
     int64_t macs;
+    char kernels[FUL__DNNL_PASSES * FUL__DNNL_IMPL_BYTES];
 };
 
 /* Descriptors ------------------------------------------------------------------------------------------------------------ */
@@ -288,6 +289,16 @@ static int64_t count_macs(const ful__dnnl_kernel *forward)
     return macs;
 }
 
+static void name_kernels(ful__dnnl_conv *c)
+{
+    size_t length = 0;
+    for (int pass = 0; pass < (c->spec.train ? FUL__DNNL_PASSES : 1); pass++) {
+        const ful__dnnl_kernel *k = c->made[pass][ful__parallel_active() != 0][c->spec.n_max];
+        length += (size_t)snprintf(c->kernels + length, sizeof c->kernels - length, pass ? ", %s" : "%s", k->impl);
+        if (length >= sizeof c->kernels) return;
+    }
+}
+
 static ful_status build(ful__dnnl_conv *c)
 {
     FUL_TRY(ful__dnnl_init());
@@ -301,6 +312,7 @@ static ful_status build(ful__dnnl_conv *c)
     if (c->spec.train) FUL_TRY(pin_weights(c, FUL__DNNL_BWD_X));
     if (c->spec.train) FUL_TRY(pin_grad(c));
     c->room = ful__align64(c->room);
+    name_kernels(c);
     c->macs = count_macs(c->made[FUL__DNNL_FWD][ful__parallel_active() != 0][c->spec.n_max]);
     return FUL_OK;
 }
@@ -371,10 +383,9 @@ int64_t ful__dnnl_conv_macs(const ful__dnnl_conv *c)
     return c->macs;
 }
 
-const char *ful__dnnl_conv_impl(const ful__dnnl_conv *c, ful__dnnl_pass pass)
+const char *ful__dnnl_conv_kernels(const ful__dnnl_conv *c)
 {
-    const ful__dnnl_kernel *k = c->made[pass][0] ? c->made[pass][0][c->spec.n_max] : NULL;
-    return k ? k->impl : "";
+    return c->kernels;
 }
 
 /* Runs ------------------------------------------------------------------------------------------------------------------- */

@@ -43,8 +43,8 @@ void ful__dnnl_conv_layouts(const ful__dnnl_conv_spec *spec, ful__layout *x_out,
 /* packed, scratch_per_image, scratch_fixed */
 void ful__dnnl_conv_need(const ful__dnnl_conv *conv, ful__need *need);
 int64_t ful__dnnl_conv_macs(const ful__dnnl_conv *conv); /* of one image, from the primitive's dimensions */
-const char *ful__dnnl_conv_impl(const ful__dnnl_conv *conv,
-                                ful__dnnl_pass pass); /* "jit:avx512_core"; "" where there is none */
+/* oneDNN's names of the kernels of forward, dx and dw: "jit:avx512_core, jit:avx512_core, jit:avx512_core". */
+const char *ful__dnnl_conv_kernels(const ful__dnnl_conv *conv);
 
 /* w, bias, dw, db: plain layouts; bias NULL where the attributes have none. packed, scratch: of conv_need. */
 typedef struct ful__dnnl_conv_run {

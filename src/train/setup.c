@@ -45,11 +45,12 @@ ful_status ful__run_open_data(ful__run *run)
     FUL_FAIL_IF(run->info[FUL_SPLIT_TEST].classes != run->config.net.classes, FUL_ERR_DATA,
                 "cannot train on %d classes and test on %d: they must be the same", run->config.net.classes,
                 run->info[FUL_SPLIT_TEST].classes);
+    FUL_FAIL_IF(run->info[FUL_SPLIT_TRAIN].count < run->config.train.batch, FUL_ERR_CONFIG,
+                "cannot train with train.batch = %d: the training split has only %lld images", run->config.train.batch,
+                (long long)run->info[FUL_SPLIT_TRAIN].count);
     for (int split = 0; split < 3; split++)
         if (run->data[split]) FUL_TRY(open_loader(run, (ful_split)split));
     run->batches = ful_loader_batches(run->loader[FUL_SPLIT_TRAIN]);
-    FUL_FAIL_IF(run->batches < 1, FUL_ERR_CONFIG, "cannot train with train.batch = %d: the training split has only %lld images",
-                run->config.train.batch, (long long)run->info[FUL_SPLIT_TRAIN].count);
     return FUL_OK;
 }
 

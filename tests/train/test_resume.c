@@ -61,7 +61,7 @@ static void test_killed_at_random_moments(void **state)
     int killed = 0, status = -1;
     for (int i = 0; i < 200; i++) {
         /* The later, the more likely that it comes to its end. */
-        const int64_t most = (int64_t)(1000 * alone * (0.3 + 0.15 * i)) + 20;
+        const int64_t most = (int64_t)(1000 * alone * (0.3 + 0.06 * i)) + 20;
         const pid_t pid = start_child(self, folder);
         const double deadline = ful__seconds() + (double)ful__rng_below(s, 0, (uint64_t)i, (uint64_t)most) / 1000;
         pid_t done = 0;

@@ -48,7 +48,7 @@ static inline void test_config(ful_config *config, const char *moe, const char *
     snprintf(yaml, sizeof yaml,
              "data: {name: clusters, gen_train: 320, gen_test: 96, gen_classes: 4, gen_clusters: 2, augment: [crop4, flip]}\n"
              "net: {arch: resnet8, width: 8}\nmoe: %s\n"
-             "train: {batch: 32, threads: 2%s%s}\n",
+             "train: {batch: 32, threads: 1%s%s}\n",
              moe, *train ? ", " : "", train);
     assert_ok(ful_config_parse("test.yaml", yaml, config));
 }

@@ -44,8 +44,11 @@ typedef struct ful__gemm_job {
 /* Runs all jobs in one parallel loop over (job, row block, column block); serial inside a parallel piece. */
 void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs);
 
-/* Pack + run for weight gradients: C[m][n] += A^T B with rows as the long k axis, in a fixed order over rows. jobs' b_packed is
- * made in scratch. */
+/*
+ * Weight gradients: C[m][n] += A^T B with the rows as the long k axis. Where C is small the rows are cut into pieces, whose
+ * sums stand in scratch and are added in order; how they are cut depends on (rows, m, n) alone, so the bits do not depend on
+ * threads.
+ */
 typedef struct ful__gemm_tn_job {
     int64_t rows, m, n; /* C[m][n] += sum_r A[r][m] * B[r][n], r ascending */
     const float *a;     /* [rows][m], row stride lda; rows via a_index when not NULL */
@@ -57,11 +60,11 @@ typedef struct ful__gemm_tn_job {
     float *c; /* [m][n], row stride ldc */
     int64_t ldc;
 } ful__gemm_tn_job;
-size_t ful__gemm_tn_scratch_floats(int64_t rows_max, int64_t m,
-                                   int64_t n); /* for one job, add over jobs (rows_max: the sum may be shared) */
+/* For one job of at most rows_max rows; add over the jobs. May be 0: scratch is then not touched. */
+size_t ful__gemm_tn_scratch_floats(int64_t rows_max, int64_t m, int64_t n);
 void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch);
 
-/* column sums: out[j] += sum_r x[r][j], r ascending (bias gradients). */
+/* Column sums: out[j] += sum_r x[r][j], by 128 rows at a time, in order (bias gradients). */
 void ful__column_sums(const float *x, int64_t rows, int64_t n, int64_t ldx, float *out);
 
 #endif

@@ -1,486 +1,332 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The GEMM's promise is exact: every element is one chain of fused multiply-adds. So it is compared bit for bit with the chain.
- */
+/* Our GEMM: right against double, and the same bits at every CPU level, with any threads, in any batch. */
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/parallel.h"
 #include "core/rng.h"
 #include "ops/act_math.h"
 #include "ops/gemm.h"
 #include "support/test.h"
 #include <fulcrum/core.h>
 
-static float *draw(const char *name, size_t count)
+static const unsigned levels[] = {~0u, FUL_CPU_AVX2, 0};
+enum { LEVELS = 3, ROOM = 16 };
+
+static float *make(const char *name, int64_t count)
 {
-    float *x = malloc((count + 1) * sizeof *x);
+    float *x = malloc((size_t)(count + ROOM) * sizeof *x);
     assert_non_null(x);
-    ful__rng_fill_normal(ful__stream_make(5, "test-gemm", name), 0, 1, x, count);
+    ful__rng_fill_normal(ful__stream_make(7, "test", name), 0, 1.0f, x, (size_t)(count + ROOM));
     return x;
 }
 
-static void assert_bits(const float *got, const float *want, size_t count, const char *what)
+static int back_to_all(void **state)
 {
-    for (size_t i = 0; i < count; i++)
-        if (memcmp(got + i, want + i, sizeof *got) != 0)
-            fail_msg("%s: value %zu is %a, the chain gives %a", what, i, (double)got[i], (double)want[i]);
-}
-
-/* Every level of this machine with 1 and 2 threads, and inside a parallel piece. */
-typedef void (*work_fn)(void *ctx);
-
-typedef struct inner {
-    work_fn work;
-    void *ctx;
-} inner;
-
-static void run_inside(void *ctx, int64_t chunk, int thread)
-{
-    (void)thread;
-    const inner *in = ctx;
-    if (chunk == 1) in->work(in->ctx);
-}
-
-static void everywhere(work_fn work, void *ctx)
-{
-    static const unsigned masks[] = {~0u, FUL_CPU_AVX2, 0};
-    inner in = {work, ctx};
-    for (int level = 0; level < 3; level++)
-        for (int threads = 1; threads <= 2; threads++) {
-            ful_cpu_mask_set(masks[level]);
-            assert_ok(ful_threads_set(threads));
-            work(ctx);
-            if (threads == 2) ful__parallel_for(2, run_inside, &in);
-        }
+    (void)state;
     ful_cpu_mask_set(~0u);
+    return ful_threads_set(2) != FUL_OK;
 }
 
-/* C (+)= A B -------------------------------------------------------------------------------------------------------------- */
-
-enum { ROOM = 3 }; /* columns of C behind the last, which nobody may touch */
-
+/* One product with all options: A may be given transposed or by row numbers. */
 typedef struct product {
     int m, n, k;
-    bool a_transposed, b_transposed, indexed, biased, accumulate, keep;
+    bool a_transposed, gather, b_transposed, bias, accumulate;
     ful_act act;
-    float *a, *b, *bias, *old, *want, *want_pre;
-    uint32_t *index;
 } product;
 
-static float one_act(ful_act act, float x)
-{
-    switch (act) {
-    case FUL_ACT_RELU: return ful__scalar_relu(x);
-    case FUL_ACT_GELU: return ful__scalar_gelu(x);
-    case FUL_ACT_SILU: return ful__scalar_silu(x);
-    case FUL_ACT_HARD_SWISH: return ful__scalar_hard_swish(x);
-    default: return x;
-    }
-}
-
-static int64_t a_rs(const product *p)
-{
-    return p->a_transposed ? 1 : p->k + 2;
-}
-
-static int64_t a_cs(const product *p)
-{
-    return p->a_transposed ? p->m + 2 : 1;
-}
-
-static int64_t b_rs(const product *p)
-{
-    return p->b_transposed ? 1 : p->n + 1;
-}
-
-static int64_t b_cs(const product *p)
-{
-    return p->b_transposed ? p->k + 1 : 1;
-}
-
-static void product_init(product *p)
-{
-    const size_t c = (size_t)p->m * (size_t)(p->n + ROOM);
-    p->a = draw("a", (size_t)(p->m + 3) * (size_t)(p->k + 3));
-    p->b = draw("b", (size_t)(p->n + 2) * (size_t)(p->k + 2));
-    p->bias = draw("bias", (size_t)p->n);
-    p->old = draw("old", c);
-    p->want = draw("old", c);
-    p->want_pre = draw("old", c);
-    p->index = malloc((size_t)(p->m + 1) * sizeof *p->index);
-    assert_non_null(p->index);
-    for (int i = 0; i < p->m; i++) p->index[i] = (uint32_t)(p->m - 1 - i) / 2; /* rows twice, backwards */
-    for (int i = 0; i < p->m; i++)
-        for (int j = 0; j < p->n; j++) {
-            const int64_t at = (int64_t)i * (p->n + ROOM) + j, row = p->indexed ? p->index[i] : (uint32_t)i;
-            float sum = p->accumulate ? p->old[at] : p->biased ? p->bias[j] : 0;
-            for (int q = 0; q < p->k; q++) sum = fmaf(p->a[row * a_rs(p) + q * a_cs(p)], p->b[q * b_rs(p) + j * b_cs(p)], sum);
-            if (p->keep) p->want_pre[at] = sum;
-            p->want[at] = one_act(p->act, sum);
-        }
-}
-
-static void product_deinit(product *p)
-{
-    free(p->a);
-    free(p->b);
-    free(p->bias);
-    free(p->old);
-    free(p->want);
-    free(p->want_pre);
-    free(p->index);
-}
-
-/* A product's own memory of one run. */
-typedef struct attempt {
-    float *packed, *c, *pre;
-    ful__gemm_job job;
-} attempt;
-
-static void attempt_init(attempt *t, const product *p)
-{
-    const size_t bytes = (size_t)p->m * (size_t)(p->n + ROOM) * sizeof(float);
-    t->packed = malloc((ful__gemm_packed_floats(p->k, p->n) + 1) * sizeof(float));
-    t->c = malloc(bytes + 1);
-    t->pre = malloc(bytes + 1);
-    assert_true(t->packed && t->c && t->pre);
-    memcpy(t->c, p->old, bytes);
-    memcpy(t->pre, p->old, bytes);
-    const int64_t panels = ful__gemm_panels(p->n), half = panels / 2; /* packing may be shared out */
-    ful__gemm_pack(t->packed, p->b, b_rs(p), b_cs(p), p->k, p->n, half, panels);
-    ful__gemm_pack(t->packed, p->b, b_rs(p), b_cs(p), p->k, p->n, 0, half);
-    t->job = (ful__gemm_job){.m = p->m, .n = p->n, .k = p->k, .a = p->a, .a_rs = a_rs(p), .a_cs = a_cs(p)};
-    t->job.row_index = p->indexed ? p->index : NULL;
-    t->job.b_packed = t->packed;
-    t->job.c = t->c;
-    t->job.ldc = p->n + ROOM;
-    t->job.bias = p->biased ? p->bias : NULL;
-    t->job.accumulate = p->accumulate;
-    t->job.act = p->act;
-    t->job.pre_act = p->keep ? t->pre : NULL;
-}
-
-static void attempt_judge(attempt *t, const product *p)
-{
-    const size_t count = (size_t)p->m * (size_t)(p->n + ROOM);
-    char what[160];
-    snprintf(what, sizeof what, "m=%d n=%d k=%d aT=%d bT=%d index=%d bias=%d accumulate=%d act=%d flags=%x threads=%d", p->m,
-             p->n, p->k, p->a_transposed, p->b_transposed, p->indexed, p->biased, p->accumulate, p->act, ful_cpu_flags(),
-             ful_threads_get());
-    assert_bits(t->c, p->want, count, what);
-    assert_bits(t->pre, p->want_pre, count, what);
-    free(t->packed);
-    free(t->c);
-    free(t->pre);
-}
-
-static void run_one(void *ctx)
-{
-    product *p = ctx;
-    attempt t;
-    attempt_init(&t, p);
-    ful__gemm_grouped(&t.job, 1);
-    attempt_judge(&t, p);
-}
-
-static void test_every_edge(void **state)
-{
-    (void)state;
-    static const int rows[] = {0, 1, 5, 13, 14, 15, 29}, cols[] = {1, 15, 16, 17, 31, 33, 65}, depths[] = {0, 1, 7, 16, 259};
-    int kind = 0;
-    for (int i = 0; i < 7; i++)
-        for (int j = 0; j < 7; j++)
-            for (int k = 0; k < 5; k++, kind++) {
-                product p = {.m = rows[i], .n = cols[j], .k = depths[k]};
-                p.b_transposed = kind & 1;
-                p.biased = kind & 2;
-                p.accumulate = kind % 5 == 0;
-                p.indexed = kind % 3 == 0;
-                p.a_transposed = !p.indexed && kind % 3 == 1;
-                product_init(&p);
-                everywhere(run_one, &p);
-                product_deinit(&p);
-            }
-}
-
-static void test_epilogues(void **state)
-{
-    (void)state;
-    for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++)
-        for (int keep = 0; keep < 2; keep++) {
-            product p = {.m = 27, .n = 37, .k = 19, .biased = true, .act = act, .keep = keep};
-            product_init(&p);
-            everywhere(run_one, &p);
-            product_deinit(&p);
-        }
-}
-
-static void test_large(void **state)
-{
-    (void)state;
-    product p = {.m = 301, .n = 277, .k = 613, .biased = true, .b_transposed = true}; /* several blocks of k, pieces, panels */
-    product_init(&p);
-    everywhere(run_one, &p);
-    product_deinit(&p);
-}
-
-/* Groups of unlike sizes, empty ones too, more than are taken at once. */
-enum { GROUP = 150 };
-
-static void run_group(void *ctx)
-{
-    product *p = ctx;
-    static attempt t[GROUP];
-    ful__gemm_job jobs[GROUP];
-    for (int i = 0; i < GROUP; i++) {
-        attempt_init(&t[i], &p[i]);
-        jobs[i] = t[i].job;
-    }
-    ful__gemm_grouped(jobs, GROUP);
-    for (int i = 0; i < GROUP; i++) attempt_judge(&t[i], &p[i]);
-}
-
-static void test_groups(void **state)
-{
-    (void)state;
-    static product p[GROUP];
-    for (int i = 0; i < GROUP; i++) {
-        p[i] = (product){
-            .m = i * 7 % 23, .n = 1 + i * 5 % 40, .k = i * 3 % 31, .biased = i & 1, .indexed = i & 2, .act = (ful_act)(i % 5)};
-        product_init(&p[i]);
-    }
-    everywhere(run_group, p);
-    for (int i = 0; i < GROUP; i++) product_deinit(&p[i]);
-    ful__gemm_grouped(NULL, 0);
-}
-
-/* C += A^T B --------------------------------------------------------------------------------------------------------------- */
-
-typedef struct outer {
-    int rows, m, n;
-    bool a_indexed, b_indexed;
-    float *a, *b, *old, *first; /* first: what the first run gave */
-    double *want, *size;
+typedef struct operands {
+    float *a, *b, *bias, *c_before;
     uint32_t *index;
-} outer;
+    int64_t a_rs, a_cs, b_rs, b_cs, ldc;
+} operands;
 
-static void outer_init(outer *p)
+enum { GATHER_ROWS = 3 }; /* A has so many rows more than are used */
+
+static operands make_operands(const product *p)
 {
-    const size_t c = (size_t)p->m * (size_t)(p->n + ROOM);
-    p->a = draw("a", (size_t)(p->rows + 1) * (size_t)(p->m + 1));
-    p->b = draw("b", (size_t)(p->rows + 1) * (size_t)(p->n + 2));
-    p->old = draw("old", c);
-    p->first = NULL;
-    p->want = calloc(c + 1, sizeof(double));
-    p->size = calloc(c + 1, sizeof(double));
-    p->index = malloc((size_t)(p->rows + 1) * sizeof *p->index);
-    assert_true(p->want && p->size && p->index);
-    for (int r = 0; r < p->rows; r++) p->index[r] = (uint32_t)(p->rows - 1 - r) / 2;
-    for (size_t i = 0; i < c; i++) p->size[i] = fabs(p->want[i] = (double)p->old[i]);
-    for (int r = 0; r < p->rows; r++)
-        for (int i = 0; i < p->m; i++)
-            for (int j = 0; j < p->n; j++) {
-                const int64_t ra = p->a_indexed ? p->index[r] : (uint32_t)r, rb = p->b_indexed ? p->index[r] : (uint32_t)r;
-                const double term = (double)p->a[ra * (p->m + 1) + i] * (double)p->b[rb * (p->n + 2) + j];
-                p->want[i * (p->n + ROOM) + j] += term;
-                p->size[i * (p->n + ROOM) + j] += fabs(term);
+    operands o = {.ldc = p->n + 5};
+    o.a = make("a", (int64_t)(p->m + GATHER_ROWS) * (p->k + 3));
+    o.b = make("b", (int64_t)(p->n + 2) * (p->k + 2));
+    o.bias = make("bias", p->n);
+    o.c_before = make("c", p->m * o.ldc);
+    o.index = malloc(((size_t)p->m + 1) * sizeof *o.index);
+    for (int i = 0; i < p->m; i++) o.index[i] = (uint32_t)(i * 7 + 1) % (uint32_t)(p->m + GATHER_ROWS);
+    o.a_rs = p->a_transposed ? 1 : p->k + 3;
+    o.a_cs = p->a_transposed ? p->m + GATHER_ROWS : 1;
+    o.b_rs = p->b_transposed ? 1 : p->n + 2;
+    o.b_cs = p->b_transposed ? p->k + 2 : 1;
+    return o;
+}
+
+static void free_operands(operands *o)
+{
+    free(o->a);
+    free(o->b);
+    free(o->bias);
+    free(o->c_before);
+    free(o->index);
+}
+
+/* C and the values before act, of rows [begin, end) only; memory around them must stay as it was. */
+static void run(const product *p, const operands *o, int begin, int end, float *c, float *pre)
+{
+    float *packed = malloc((ful__gemm_packed_floats(p->k, p->n) + 1) * sizeof *packed);
+    const int64_t panels = ful__gemm_panels(p->n);
+    ful__gemm_pack(packed, o->b, o->b_rs, o->b_cs, p->k, p->n, 0, panels / 2);
+    ful__gemm_pack(packed, o->b, o->b_rs, o->b_cs, p->k, p->n, panels / 2, panels);
+    memcpy(c, o->c_before, (size_t)(p->m * o->ldc) * sizeof *c);
+    memcpy(pre, o->c_before, (size_t)(p->m * o->ldc) * sizeof *pre);
+    const ful__gemm_job job = {.m = end - begin,
+                               .n = p->n,
+                               .k = p->k,
+                               .a = p->gather ? o->a : o->a + begin * o->a_rs,
+                               .a_rs = o->a_rs,
+                               .a_cs = o->a_cs,
+                               .row_index = p->gather ? o->index + begin : NULL,
+                               .b_packed = packed,
+                               .c = c + begin * o->ldc,
+                               .ldc = o->ldc,
+                               .bias = p->bias ? o->bias : NULL,
+                               .accumulate = p->accumulate,
+                               .act = p->act,
+                               .pre_act = p->act != FUL_ACT_NONE ? pre + begin * o->ldc : NULL};
+    ful__gemm_grouped(&job, 1);
+    free(packed);
+}
+
+static void check_product(const product *p, const operands *o, const float *c, const float *pre)
+{
+    for (int i = 0; i < p->m; i++)
+        for (int j = 0; j < o->ldc; j++) {
+            const int64_t at = i * o->ldc + j;
+            if (j >= p->n) {
+                assert_memory_equal(&c[at], &o->c_before[at], sizeof *c);
+                continue;
             }
+            const int64_t row = p->gather ? (int64_t)o->index[i] : i;
+            double sum = p->accumulate ? o->c_before[at] : p->bias ? o->bias[j] : 0.0, size = fabs(sum);
+            for (int k = 0; k < p->k; k++) {
+                const double term = (double)o->a[row * o->a_rs + k * o->a_cs] * o->b[k * o->b_rs + j * o->b_cs];
+                sum += term;
+                size += fabs(term);
+            }
+            const float before = p->act != FUL_ACT_NONE ? pre[at] : c[at];
+            float after = before;
+            ful__act_forward(p->act, &after, &after, 1);
+            if (!(fabs(before - sum) <= 1e-6 * size + 1e-30) || memcmp(&after, &c[at], sizeof after) != 0)
+                fail_msg("m=%d n=%d k=%d row %d column %d: %g, wanted %g", p->m, p->n, p->k, i, j, (double)before, sum);
+        }
 }
 
-static void outer_deinit(outer *p)
+/* Every level, one and two threads, and the rows one at a time or in uneven parts: all as the first, which is checked. */
+static void check_all_ways(product p)
 {
-    free(p->a);
-    free(p->b);
-    free(p->old);
-    free(p->first);
-    free(p->want);
-    free(p->size);
-    free(p->index);
-}
-
-static ful__gemm_tn_job outer_job(const outer *p, float *c)
-{
-    return (ful__gemm_tn_job){.rows = p->rows,
-                              .m = p->m,
-                              .n = p->n,
-                              .a = p->a,
-                              .lda = p->m + 1,
-                              .a_index = p->a_indexed ? p->index : NULL,
-                              .b = p->b,
-                              .ldb = p->n + 2,
-                              .b_index = p->b_indexed ? p->index : NULL,
-                              .c = c,
-                              .ldc = p->n + ROOM};
-}
-
-/* Right, and the same bits as ever before; the columns behind are as they were. Takes c. */
-static void outer_judge(outer *p, float *c)
-{
-    const size_t count = (size_t)p->m * (size_t)(p->n + ROOM);
-    for (size_t i = 0; i < count; i++)
-        if (!(fabs((double)c[i] - p->want[i]) <= 1e-6 * p->size[i] &&
-              ((int)(i % (size_t)(p->n + ROOM)) < p->n || c[i] == p->old[i])))
-            fail_msg("rows=%d m=%d n=%d: value %zu is %g, not %g", p->rows, p->m, p->n, i, (double)c[i], p->want[i]);
-    if (p->first) {
-        assert_bits(c, p->first, count, "again");
-        free(c);
-    } else {
-        p->first = c;
+    operands o = make_operands(&p);
+    const size_t bytes = (size_t)(p.m * o.ldc) * sizeof(float);
+    float *c = malloc(bytes + 1), *pre = malloc(bytes + 1), *c2 = malloc(bytes + 1), *pre2 = malloc(bytes + 1);
+    for (int level = 0; level < LEVELS; level++) {
+        ful_cpu_mask_set(levels[level]);
+        for (int threads = 1; threads <= 2; threads++) {
+            assert_ok(ful_threads_set(threads));
+            run(&p, &o, 0, p.m, level + threads == 1 ? c : c2, level + threads == 1 ? pre : pre2);
+            if (level + threads == 1) check_product(&p, &o, c, pre);
+            if (level + threads > 1 && (memcmp(c, c2, bytes) != 0 || memcmp(pre, pre2, bytes) != 0))
+                fail_msg("m=%d n=%d k=%d: other bits with mask %x and %d threads", p.m, p.n, p.k, levels[level], threads);
+        }
+        for (int begin = 0, rows = 1; begin < p.m; begin += rows, rows = rows % 5 + 1) {
+            const int end = begin + rows < p.m ? begin + rows : p.m;
+            run(&p, &o, begin, end, c2, pre2);
+            if (memcmp(c + begin * o.ldc, c2 + begin * o.ldc, (size_t)((end - begin) * o.ldc) * sizeof *c) != 0)
+                fail_msg("m=%d n=%d k=%d: rows %d..%d alone have other bits", p.m, p.n, p.k, begin, end);
+        }
     }
+    free(c);
+    free(pre);
+    free(c2);
+    free(pre2);
+    free_operands(&o);
 }
 
-static float *outer_copy(const outer *p)
-{
-    const size_t bytes = (size_t)p->m * (size_t)(p->n + ROOM) * sizeof(float);
-    float *c = malloc(bytes + 1);
-    assert_non_null(c);
-    memcpy(c, p->old, bytes);
-    return c;
-}
-
-static void run_outer(void *ctx)
-{
-    outer *p = ctx;
-    const size_t floats = ful__gemm_tn_scratch_floats(p->rows, p->m, p->n);
-    float *c = outer_copy(p), *scratch = malloc((floats + 1) * sizeof *scratch);
-    assert_non_null(scratch);
-    scratch[floats] = 123; /* guard */
-    const ful__gemm_tn_job job = outer_job(p, c);
-    ful__gemm_tn_grouped(&job, 1, scratch);
-    assert_true(scratch[floats] == 123);
-    free(scratch);
-    outer_judge(p, c);
-}
-
-static void test_weight_gradients(void **state)
+static void edges(void **state)
 {
     (void)state;
-    static const int sides[] = {1, 15, 16, 17, 33, 131}, rows[] = {0, 1, 127, 128, 129, 300};
+    const int ms[] = {0, 1, 5, 6, 7, 13, 14, 15, 29, 57}, ns[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 65}, ks[] = {0, 1, 2, 17};
+    for (int i = 0; i < 10; i++)
+        for (int j = 0; j < 10; j++)
+            check_all_ways((product){.m = ms[i], .n = ns[j], .k = ks[(i + j) % 4], .bias = i % 2, .b_transposed = j % 2});
+}
+
+static void options(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 32; i++)
+        check_all_ways((product){.m = 19,
+                                 .n = 37,
+                                 .k = 23,
+                                 .a_transposed = i & 1,
+                                 .gather = (i & 3) == 2,
+                                 .b_transposed = i & 4,
+                                 .bias = i & 8,
+                                 .accumulate = i & 16,
+                                 .act = (ful_act)(i % 5)});
+}
+
+/* Longer than a block of k, so a chain is put down in C and taken up again. */
+static void long_sums(void **state)
+{
+    (void)state;
+    check_all_ways((product){.m = 15, .n = 33, .k = 512});
+    check_all_ways((product){.m = 15, .n = 33, .k = 513, .bias = true, .act = FUL_ACT_GELU});
+    check_all_ways((product){.m = 3, .n = 5, .k = 1100, .accumulate = true});
+}
+
+/* Many jobs of all sizes, empty ones too, as the experts of a mixture give them; more than are handled at a time. */
+static void grouped(void **state)
+{
+    (void)state;
+    enum { JOBS = 600, N = 9, K = 6, ROWS = 7 };
+    static ful__gemm_job jobs[JOBS];
+    float *a = make("a", ROWS * K), *b = make("b", N * K), *c = make("c", JOBS * ROWS * N);
+    float *packed = malloc(ful__gemm_packed_floats(K, N) * sizeof *packed), one[ROWS * N];
+    ful__gemm_pack(packed, b, N, 1, K, N, 0, ful__gemm_panels(N));
+    const ful__gemm_job whole = {
+        .m = ROWS, .n = N, .k = K, .a = a, .a_rs = K, .a_cs = 1, .b_packed = packed, .c = one, .ldc = N};
+    ful__gemm_grouped(&whole, 1);
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i] = whole;
+        jobs[i].m = i % 3 == 0 ? 0 : i % ROWS;
+        jobs[i].c = c + i * ROWS * N;
+    }
+    ful__gemm_grouped(jobs, JOBS);
+    for (int i = 0; i < JOBS; i++) assert_memory_equal(jobs[i].c, one, (size_t)(jobs[i].m * N) * sizeof *one);
+    ful__gemm_grouped(jobs, 0);
+    free(a);
+    free(b);
+    free(c);
+    free(packed);
+}
+
+/* Weight gradients --------------------------------------------------------------------------------------------------------- */
+
+static void run_tn(const ful__gemm_tn_job *given, const float *before, float *c)
+{
+    ful__gemm_tn_job jobs[2] = {*given, *given}; /* the second has nothing to add */
+    float *scratch = malloc((ful__gemm_tn_scratch_floats(given->rows + 5, given->m, given->n) + 1) * sizeof *scratch);
+    memcpy(c, before, (size_t)(given->m * given->ldc) * sizeof *c);
+    jobs[0].c = c;
+    jobs[1].c = c;
+    jobs[1].rows = 0;
+    ful__gemm_tn_grouped(jobs, 2, scratch);
+    free(scratch);
+}
+
+static void check_tn(int rows, int m, int n, bool gather)
+{
+    const int64_t lda = m + 3, ldb = n + 1, ldc = n + 2;
+    float *a = make("a", (rows + 9) * lda), *b = make("b", (rows + 9) * ldb), *before = make("c", m * ldc);
+    float *c = make("c", m * ldc), *c2 = make("c", m * ldc);
+    uint32_t *index = malloc(((size_t)rows + 1) * sizeof *index);
+    for (int r = 0; r < rows; r++) index[r] = (uint32_t)(r * 5 + 2) % (uint32_t)(rows + 9);
+    ful__gemm_tn_job job = {.rows = rows, .m = m, .n = n, .a = a, .lda = lda, .b = b, .ldb = ldb, .ldc = ldc};
+    if (gather) job.a_index = index;
+    run_tn(&job, before, c);
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            double sum = before[i * ldc + j], size = fabs(sum);
+            for (int r = 0; r < rows; r++) {
+                const double term = (double)a[(gather ? index[r] : (uint32_t)r) * lda + i] * b[r * ldb + j];
+                sum += term;
+                size += fabs(term);
+            }
+            if (!(fabs(c[i * ldc + j] - sum) <= 1e-6 * size + 1e-30))
+                fail_msg("rows=%d m=%d n=%d: C[%d][%d] = %g, wanted %g", rows, m, n, i, j, (double)c[i * ldc + j], sum);
+        }
+    for (int i = 0; i < m; i++) assert_memory_equal(c + i * ldc + n, before + i * ldc + n, 2 * sizeof *c);
+    for (int level = 0; level < LEVELS; level++)
+        for (int threads = 1; threads <= 3; threads++) {
+            ful_cpu_mask_set(levels[level]);
+            assert_ok(ful_threads_set(threads));
+            run_tn(&job, before, c2);
+            if (memcmp(c, c2, (size_t)(m * ldc) * sizeof *c) != 0)
+                fail_msg("rows=%d m=%d n=%d: other bits with mask %x and %d threads", rows, m, n, levels[level], threads);
+        }
+    ful_cpu_mask_set(~0u);
+    free(a);
+    free(b);
+    free(before);
+    free(c);
+    free(c2);
+    free(index);
+}
+
+static void weight_gradients(void **state)
+{
+    (void)state;
+    const int rows[] = {0, 1, 2, 127, 128, 129, 300}, sides[] = {1, 6, 13, 14, 15, 31, 32, 33, 130};
+    for (int i = 0; i < 7; i++)
+        for (int j = 0; j < 9; j++) check_tn(rows[i], sides[j], sides[(j * 4 + i) % 9], j % 2);
+    check_tn(40, 300, 20, false); /* more tiles of A than are packed at a time */
+    check_tn(2600, 5, 7, true);   /* few values of C: the rows are cut too */
+    check_tn(4100, 17, 3, false);
+}
+
+static void gathered_columns(void **state)
+{
+    (void)state;
+    enum { ROWS = 21, M = 3, N = 5 };
+    float *a = make("a", ROWS * M), *b = make("b", 2 * ROWS * N), *gathered = make("g", ROWS * N);
+    uint32_t index[ROWS];
+    float c[M * N] = {0}, c2[M * N] = {0};
+    for (uint32_t r = 0; r < ROWS; r++) {
+        index[r] = 2 * ROWS - 1 - 2 * r;
+        memcpy(gathered + r * N, b + index[r] * N, N * sizeof *b);
+    }
+    ful__gemm_tn_job job = {.rows = ROWS, .m = M, .n = N, .a = a, .lda = M, .b = gathered, .ldb = N, .c = c, .ldc = N};
+    ful__gemm_tn_grouped(&job, 1, NULL);
+    job.b = b;
+    job.b_index = index;
+    job.c = c2;
+    ful__gemm_tn_grouped(&job, 1, NULL);
+    assert_memory_equal(c, c2, sizeof c);
+    free(a);
+    free(b);
+    free(gathered);
+}
+
+static void column_sums(void **state)
+{
+    (void)state;
+    const int rows[] = {0, 1, 127, 128, 129, 1000}, cols[] = {1, 63, 64, 65, 200};
     for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 6; j++) {
-            outer p = {.rows = rows[(i + 2 * j) % 6], .m = sides[i], .n = sides[j], .a_indexed = i & 1, .b_indexed = j & 1};
-            outer_init(&p);
-            everywhere(run_outer, &p);
-            outer_deinit(&p);
-        }
-    outer cut = {.rows = 5003, .m = 19, .n = 37, .b_indexed = true}; /* rows are cut and the sums added */
-    assert_true(ful__gemm_tn_scratch_floats(cut.rows, cut.m, cut.n) > 0);
-    outer_init(&cut);
-    everywhere(run_outer, &cut);
-    outer_deinit(&cut);
-}
-
-/* Few rows are one chain, from what C held. */
-static void test_weight_gradient_is_a_chain(void **state)
-{
-    (void)state;
-    outer p = {.rows = 333, .m = 21, .n = 18};
-    outer_init(&p);
-    run_outer(&p);
-    for (int i = 0; i < p.m; i++)
-        for (int j = 0; j < p.n; j++) {
-            float sum = p.old[i * (p.n + ROOM) + j];
-            for (int r = 0; r < p.rows; r++) sum = fmaf(p.a[r * (p.m + 1) + i], p.b[r * (p.n + 2) + j], sum);
-            assert_bits(&p.first[i * (p.n + ROOM) + j], &sum, 1, "chain");
-        }
-    outer_deinit(&p);
-}
-
-/* Experts of unlike loads share a budget of rows and the scratch for it. */
-enum { EXPERTS = 9 };
-
-static void run_experts(void *ctx)
-{
-    outer *p = ctx;
-    int64_t floats = 0;
-    ful__gemm_tn_job jobs[EXPERTS];
-    float *c[EXPERTS];
-    for (int i = 0; i < EXPERTS; i++) {
-        c[i] = outer_copy(&p[i]);
-        jobs[i] = outer_job(&p[i], c[i]);
-        floats += (int64_t)ful__gemm_tn_scratch_floats(p[i].rows, p[i].m, p[i].n);
-    }
-    float *scratch = malloc((size_t)(floats + 1) * sizeof *scratch);
-    assert_non_null(scratch);
-    scratch[floats] = 123;
-    ful__gemm_tn_grouped(jobs, EXPERTS, scratch);
-    assert_true(scratch[floats] == 123);
-    free(scratch);
-    for (int i = 0; i < EXPERTS; i++) outer_judge(&p[i], c[i]);
-}
-
-static void test_weight_gradients_of_experts(void **state)
-{
-    (void)state;
-    static const int loads[EXPERTS] = {0, 1, 2500, 17, 0, 3001, 64, 129, 5};
-    static outer p[EXPERTS];
-    for (int i = 0; i < EXPERTS; i++) {
-        p[i] = (outer){.rows = loads[i], .m = 24, .n = 33, .b_indexed = true};
-        outer_init(&p[i]);
-    }
-    everywhere(run_experts, p);
-    for (int i = 0; i < EXPERTS; i++) outer_deinit(&p[i]);
-}
-
-/* Column sums -------------------------------------------------------------------------------------------------------------- */
-
-typedef struct sums {
-    int rows, n;
-    float *x, *old, *first;
-} sums;
-
-static void run_sums(void *ctx)
-{
-    sums *s = ctx;
-    float *out = malloc((size_t)(s->n + 1) * sizeof *out);
-    assert_non_null(out);
-    memcpy(out, s->old, (size_t)s->n * sizeof *out);
-    out[s->n] = 123;
-    ful__column_sums(s->x, s->rows, s->n, s->n + 2, out);
-    assert_true(out[s->n] == 123);
-    for (int j = 0; j < s->n; j++) {
-        double want = (double)s->old[j], size = fabs(want);
-        for (int r = 0; r < s->rows; r++) {
-            want += (double)s->x[r * (s->n + 2) + j];
-            size += fabs((double)s->x[r * (s->n + 2) + j]);
-        }
-        if (!(fabs((double)out[j] - want) <= 1e-6 * size)) fail_msg("rows=%d n=%d: sum %d", s->rows, s->n, j);
-    }
-    if (s->first) {
-        assert_bits(out, s->first, (size_t)s->n, "sums");
-        free(out);
-    } else {
-        s->first = out;
-    }
-}
-
-static void test_column_sums(void **state)
-{
-    (void)state;
-    static const int rows[] = {0, 1, 127, 1000}, cols[] = {1, 63, 64, 65, 200};
-    for (int i = 0; i < 4; i++)
         for (int j = 0; j < 5; j++) {
-            sums s = {.rows = rows[i], .n = cols[j]};
-            s.x = draw("x", (size_t)s.rows * (size_t)(s.n + 2));
-            s.old = draw("old", (size_t)s.n);
-            everywhere(run_sums, &s);
-            free(s.x);
-            free(s.old);
-            free(s.first);
+            const int n = cols[j], ldx = n + 2;
+            float *x = make("x", rows[i] * ldx), *out = make("out", n), *out2 = make("out", n);
+            ful__column_sums(x, rows[i], n, ldx, out);
+            for (int c = 0; c < n; c++) {
+                double sum = out2[c];
+                for (int r = 0; r < rows[i]; r++) sum += x[r * ldx + c];
+                assert_true(fabs(out[c] - sum) <= 1e-5 * sqrt(rows[i] + 1.0));
+            }
+            assert_ok(ful_threads_set(1));
+            ful__column_sums(x, rows[i], n, ldx, out2);
+            assert_ok(ful_threads_set(2));
+            assert_memory_equal(out, out2, (size_t)n * sizeof *out);
+            free(x);
+            free(out);
+            free(out2);
         }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_edge),
-        cmocka_unit_test(test_epilogues),
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_weight_gradients),
-        cmocka_unit_test(test_weight_gradient_is_a_chain),
-        cmocka_unit_test(test_weight_gradients_of_experts),
-        cmocka_unit_test(test_column_sums),
+        cmocka_unit_test_teardown(edges, back_to_all),
+        cmocka_unit_test_teardown(options, back_to_all),
+        cmocka_unit_test_teardown(long_sums, back_to_all),
+        cmocka_unit_test_teardown(grouped, back_to_all),
+        cmocka_unit_test_teardown(weight_gradients, back_to_all),
+        cmocka_unit_test_teardown(gathered_columns, back_to_all),
+        cmocka_unit_test_teardown(column_sums, back_to_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,16 +44,6 @@ struct check_sink {
     int passed, failed;
 };
 
-bool check_quick(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#else
-    const char *quick = getenv("OPCHECK_QUICK");
-    return quick && strcmp(quick, "0") != 0;
-#endif
-}
-
 void check_add(check_sink *sink, unsigned use, const check_case *given)
 {
     if (!(use & sink->mode->use) || (use & CHECK_SLOW && check_quick())) return;

@@ -15,7 +15,12 @@
 #include <fulcrum/core.h>
 
 enum { VARIABLES = FUL__X_MAX + CHECK_PARAMS, RANDOM_DIRECTIONS = 3 };
-static const double budget = 3e7; /* of reference steps for the single elements of a case */
+
+/* Of reference steps for the single elements of a case. */
+static double budget(void)
+{
+    return check_quick() ? 4e6 : 3e7;
+}
 
 /* What f depends on: inputs, then trainable parameters; each with the fast op's gradient and a direction. */
 typedef struct variable {
@@ -115,7 +120,7 @@ static bool try_elements(problem *p, char *why)
     for (int i = 0; i < p->n_variables; i++) count += p->v[i].count;
     const double cost = 4.0 * (double)p->n *
                         (double)(p->op->cost.macs + 8 * ful__count(p->op->y) + 8 * ful__count(p->op->x[0]));
-    const int64_t room = (int64_t)(budget / cost), step = count <= room ? 1 : room < 1 ? count : 1 + count / room;
+    const int64_t room = (int64_t)(budget() / cost), step = count <= room ? 1 : room < 1 ? count : 1 + count / room;
     for (int i = 0; i < p->n_variables; i++) memset(p->v[i].direction, 0, (size_t)p->v[i].count * sizeof(double));
     for (int i = 0; i < p->n_variables; i++)
         for (int64_t j = 0; j < p->v[i].count; j += step) {

@@ -191,6 +191,19 @@ bool check_perf(const check_suite *suite, const check_case *c)
 
 /* Support --------------------------------------------------------------------------------------------------------------- */
 
+static void show_needs(const ful__op *op, const char *kernel)
+{
+    const ful__need *need = &op->need;
+    printf("%s, takes %s gives %s", kernel, layout_name(op->x_layout[0]), layout_name(op->y_layout));
+    if (need->inplace) printf(", in place");
+    if (need->inplace_1) printf(", in place of x[1]");
+    if (op->type->backward)
+        printf(", backward reads%s%s%s%s", need->backward_x & 1 ? " x[0]" : "", need->backward_x & 2 ? " x[1]" : "",
+               need->backward_y ? " y" : "", need->backward_x == 0 && !need->backward_y ? " dy alone" : "");
+    printf(", bytes: saved %zu+%zun scratch %zu+%zun packed %zu\n", need->saved_fixed, need->saved_per_image,
+           need->scratch_fixed, need->scratch_per_image, need->packed);
+}
+
 static bool show_support(const check_suite *suite, const check_case *c, const check_level *level, const ful__layout *offer)
 {
     ful__op *op = NULL;
@@ -202,17 +215,15 @@ static bool show_support(const check_suite *suite, const check_case *c, const ch
     for (int i = 0; i < op->n_x; i++) op->x_layout[i] = offer[i];
     op->type->layouts(op);
     const bool good = op->type->plan(op, c->n_max, train) == FUL_OK;
-    const ful__need *need = &op->need;
+    printf("%-7s %s (%s) %dx%dx%d offered %s%s: ", level->name, suite->name, c->text, c->x[0].h, c->x[0].w, c->x[0].c,
+           layout_name(offer[0]),
+           op->n_x == 1               ? ""
+           : offer[1] == FUL__BLOCKED ? ", blocked"
+                                      : ", nhwc");
     if (good)
-        printf(
-            "%-7s %-16s %dx%dx%d %s -> %s, demands %s -> %s: %s; reads%s%s%s, saves %zu + %zu n, scratch %zu + %zu n, packed "
-            "%zu bytes (%s)\n",
-            level->name, suite->name, c->x[0].h, c->x[0].w, c->x[0].c, layout_name(offer[0]), "any",
-            layout_name(op->x_layout[0]), layout_name(op->y_layout), kernel_name(suite, op), need->backward_x & 1 ? " x0" : "",
-            need->backward_x & 2 ? " x1" : "", need->backward_y ? " y" : "", need->saved_fixed, need->saved_per_image,
-            need->scratch_fixed, need->scratch_per_image, need->packed, c->text);
+        show_needs(op, kernel_name(suite, op));
     else
-        printf("%-7s %-16s %s: %s\n", level->name, suite->name, c->text, ful_error_message());
+        printf("%s\n", ful_error_message());
     op->type->destroy(op);
     return good;
 }
@@ -220,7 +231,7 @@ static bool show_support(const check_suite *suite, const check_case *c, const ch
 bool check_support(const check_suite *suite, const check_case *c)
 {
     check_level levels[3];
-    const int n_levels = check_levels(levels);
+    const int n_levels = suite->late ? check_levels(levels), 1 : check_levels(levels);
     bool good = true;
     for (int i = 0; i < n_levels; i++) {
         ful_cpu_mask_set(levels[i].mask);

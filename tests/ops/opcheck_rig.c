@@ -42,6 +42,16 @@ void *check_alloc(size_t bytes)
     return p;
 }
 
+bool check_quick(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#else
+    const char *quick = getenv("OPCHECK_QUICK");
+    return quick && strcmp(quick, "0") != 0;
+#endif
+}
+
 /* Levels and layouts ---------------------------------------------------------------------------------------------------- */
 
 int check_levels(check_level out[3])

@@ -37,7 +37,8 @@ enum { MR = 14, NR = 32 };
 /* The first n of 16 lanes; none for n <= 0. */
 AVX512 static inline __mmask16 lanes(int n)
 {
-    return n >= 16 ? (__mmask16)0xFFFF : n <= 0 ? (__mmask16)0 : (__mmask16)((1u << n) - 1u);
+    if (n <= 0) return 0;
+    return (__mmask16)((1u << (n < 16 ? n : 16)) - 1u);
 }
 
 AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__gemm_tile *t, const int R,

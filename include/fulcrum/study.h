@@ -6,9 +6,9 @@
 #ifndef FULCRUM_STUDY_H
 #define FULCRUM_STUDY_H
 
+#include <fulcrum/train.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <fulcrum/train.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,17 +18,19 @@ extern "C" {
 
 typedef struct ful_paired {
     int n;
-    double mean, sd;              /* sd with n - 1; NaN for n < 2 */
-    double t, p_t;                /* paired t and its two-sided p */
-    double t_low, t_high;         /* interval mean -+ t_{n-1} sd/sqrt(n) at `level` */
-    double bca_low, bca_high;     /* BCa bootstrap interval (Efron 1987) */
-    double p_sign;                /* exact two-sided sign test; zeros left out */
-    double p_flip;                /* sign-flip permutation test of the mean: exact for n <= 20, else `resamples` draws */
-    double p_floor;               /* smallest p the exact tests can give with n pairs: 2/2^n */
+    double mean, sd;          /* sd with n - 1; NaN for n < 2 */
+    double t, p_t;            /* paired t and its two-sided p */
+    double t_low, t_high;     /* interval mean -+ t_{n-1} sd/sqrt(n) at `level` */
+    double bca_low, bca_high; /* BCa bootstrap interval (Efron 1987) */
+    double p_sign;            /* exact two-sided sign test; zeros left out */
+    double p_flip;            /* sign-flip permutation test of the mean: exact for n <= 20, else `resamples` draws */
+    double p_floor;           /* smallest p the exact tests can give with n pairs: 2/2^n */
 } ful_paired;
 
-/* diff[n]; level e.g. 0.95; resamples e.g. 10000, drawn by counter from seed. FUL_ERR_ARG for n < 1 or a value that is not finite. */
-FUL_API ful_status ful_stats_paired(const double *diff, int n, double level, int resamples, uint64_t seed, ful_paired *out) FUL_CHECK_RESULT;
+/* diff[n]; level e.g. 0.95; resamples e.g. 10000, drawn by counter from seed. FUL_ERR_ARG for n < 1 or a value that is not
+ * finite. */
+FUL_API ful_status ful_stats_paired(const double *diff, int n, double level, int resamples, uint64_t seed,
+                                    ful_paired *out) FUL_CHECK_RESULT;
 /* Adjusted p-values of a declared family, same order as p (Holm 1979; Bonferroni); NaN entries stay out of the family. */
 FUL_API void ful_stats_holm(const double *p, int n, double *adjusted_out);
 FUL_API void ful_stats_bonferroni(const double *p, int n, double *adjusted_out);
@@ -52,26 +54,28 @@ FUL_API void ful_study_destroy(ful_study **study);
 typedef struct ful_study_progress {
     int runs, done, failed, running;
     double seconds, seconds_left;
-    const char *arm;              /* of the run this message is about, with its seed */
+    const char *arm; /* of the run this message is about, with its seed */
     uint64_t seed;
-    const char *event;            /* "start", "done", "failed", "kept" (was finished before), "tick" */
-    const char *message;          /* last progress or error line of that run */
+    const char *event;   /* "start", "done", "failed", "kept" (was finished before), "stopped" (by the user), "tick" */
+    const char *message; /* last progress or error line of that run */
 } ful_study_progress;
 typedef void (*ful_study_progress_fn)(void *cookie, const ful_study_progress *progress);
 
 typedef struct ful_study_options {
-    const char *program;          /* the fulcrum program that trains a run; borrowed */
-    int jobs;                     /* runs at once; 0 = measured by a short probe (--jobs auto) */
+    const char *program; /* the fulcrum program that trains a run; borrowed */
+    int jobs;            /* runs at once; 0 = measured by a short probe (--jobs auto) */
     ful_study_progress_fn progress;
     void *cookie;
-    const volatile int *stop;     /* when non-zero: children are asked to checkpoint, FUL_ERR_INTERRUPTED */
+    const volatile int *stop; /* when non-zero: children are asked to checkpoint, FUL_ERR_INTERRUPTED */
 } ful_study_options;
 /*
- * Runs what is not finished yet, each run a child process in <folder>/runs/<arm>/seed<s>; a failed run is reported and does not stop the others
- * (then FUL_ERR_DATA-free: the status is FUL_OK and the study says which runs are missing). Writes plan.yaml and study.json.
+ * Runs what is not finished yet, each run a child process in <folder>/runs/<arm>/seed<s>; a failed run is reported and does not
+ * stop the others (then FUL_ERR_DATA-free: the status is FUL_OK and the study says which runs are missing). Writes plan.yaml
+ * and study.json.
  */
 FUL_API ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_options *options) FUL_CHECK_RESULT;
-/* Collects results, computes statistics and verdicts; JSON (doc/format-study.md) or a table for a terminal. Caller frees with ful_free. */
+/* Collects results, computes statistics and verdicts; JSON (doc/format-study.md) or a table for a terminal. Caller frees with
+ * ful_free. */
 FUL_API ful_status ful_study_results(ful_study *study, bool json, char **text_out) FUL_CHECK_RESULT;
 /* Exit figure: number of runs that failed or are missing. */
 FUL_API int ful_study_missing(const ful_study *study);

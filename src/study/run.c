@@ -193,6 +193,11 @@ static void last_line(const runner *r, int run, char *text, size_t size)
     ful__free(content);
 }
 
+static bool stop_asked(const runner *r)
+{
+    return r->options->stop && *r->options->stop;
+}
+
 static void finish(runner *r, child *c, int wait_status)
 {
     char *result = NULL, text[400] = "";
@@ -205,6 +210,8 @@ static void finish(runner *r, child *c, int wait_status)
     if (clean && written) {
         r->done++;
         tell(r, c->run, "done", "");
+    } else if (stop_asked(r)) {
+        tell(r, c->run, "stopped", "");
     } else {
         last_line(r, c->run, text, sizeof text);
         if (!text[0] && WIFSIGNALED(wait_status)) snprintf(text, sizeof text, "killed by signal %d", WTERMSIG(wait_status));
@@ -229,11 +236,6 @@ static void stop_children(runner *r)
     for (int i = 0; i < r->jobs; i++)
         if (r->children[i].pid) kill(r->children[i].pid, SIGINT);
     reap(r, true);
-}
-
-static bool stop_asked(const runner *r)
-{
-    return r->options->stop && *r->options->stop;
 }
 
 /* Waits for a free place, or for all to end; speaks once a second. */

@@ -6,6 +6,7 @@ static void cases(check_sink *sink)
     check_addf(sink, CHECK_TEST | CHECK_GRAD, (check_case){.n_x = 2, .x = {{3, 5, 16}}}, "map");
     check_addf(sink, CHECK_TEST, (check_case){.n_x = 2, .x = {{3, 5, 32}}, .data = CHECK_EDGES}, "edges");
     check_addf(sink, CHECK_TEST, (check_case){.n_x = 2, .x = {{1, 3, 16}}, .data = CHECK_NAN}, "nan");
+    check_addf(sink, CHECK_TEST, (check_case){.n_x = 2, .x = {{3, 5, 32}}, .twin = true}, "x + x");
     for (int i = 0; i < CHECK_EDGES_COUNT; i++)
         check_addf(sink, CHECK_TEST, (check_case){.n_x = 2, .x = {{1, 1, check_edges[i]}}}, "vector");
     check_addf(sink, CHECK_TEST | CHECK_SLOW, (check_case){.n_x = 2, .x = {{17, 31, 48}}, .n_max = 2}, "several pieces");

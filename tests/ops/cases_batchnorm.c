@@ -11,6 +11,7 @@ typedef struct bn_case {
     int n_max;
     check_data data;
     double tolerance;
+    bool twin;
 } bn_case;
 
 static void norm(check_sink *sink, unsigned use, bn_case b)
@@ -25,6 +26,7 @@ static void norm(check_sink *sink, unsigned use, bn_case b)
     check_case full = c;
     full.data = b.data;
     full.tolerance = b.tolerance;
+    full.twin = b.twin;
     check_addf(sink, use, full, "eps %g momentum %g%s%s data %d", (double)a.eps, (double)a.momentum, a.act ? " relu" : "",
                a.residual ? " residual" : "", b.data);
 }
@@ -60,6 +62,7 @@ static void cases(check_sink *sink)
     for (int i = 0; i < CHECK_EDGES_COUNT; i++)
         norm(sink, CHECK_TEST | CHECK_GRAD, (bn_case){.x = {1, 1, check_edges[i]}, .eps = 0.2f, .tolerance = 2e-5});
     norm(sink, CHECK_TEST, (bn_case){.x = {5, 5, 16}, .momentum = 1});
+    norm(sink, CHECK_TEST, (bn_case){.x = {5, 5, 32}, .act = FUL_ACT_RELU, .residual = true, .twin = true});
     norm(sink, CHECK_TEST, (bn_case){.x = {7, 7, 32}, .data = CHECK_OFFSET, .tolerance = 2e-5}); /* x - mean keeps 17 bits */
     norm(sink, CHECK_TEST, (bn_case){.x = {5, 3, 16}, .data = CHECK_NAN});
     refuse(sink, 0, 0.1f, FUL_ACT_NONE, false, "eps=0");

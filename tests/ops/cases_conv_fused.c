@@ -60,6 +60,15 @@ static void cases(check_sink *sink)
             for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) fused(sink, CHECK_TEST, usual[i], kind, residual);
             for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) fused(sink, CHECK_PERF, nets[i], kind, residual);
         }
+    /* y = relu(conv(x) + x) */
+    const ful_shape x = {7, 7, 32};
+    ful__conv_fused_attr a = {.act = FUL_ACT_RELU, .residual = true};
+    ful_conv2d_defaults(&a.conv);
+    a.conv.out_channels = 32;
+    a.conv.pad_h = a.conv.pad_w = 1;
+    a.conv.bias = true;
+    check_addf(sink, CHECK_TEST, (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
+               "conv(x) + x");
     refusals(sink);
 }
 

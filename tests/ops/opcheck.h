@@ -34,6 +34,7 @@ typedef struct check_case {
     int64_t macs; /* of one image, which create must count */
     int n_max;    /* (default 6) */
     check_data data;
+    bool twin;           /* x[1] is x[0], one buffer: x + x */
     double tolerance;    /* 0: the suite's */
     const char *refused; /* not NULL: create must fail with a sentence that has this in it */
 } check_case;

@@ -157,9 +157,8 @@ static bool show_passes(bench *b)
 
 static void show_title(const check_suite *suite, const check_case *c, const ful__op *op)
 {
-    printf("%s (%s) n=%d %dx%dx%d -> %dx%dx%d %s->%s %s threads=%d\n", suite->name, c->text, c->n_max, c->x[0].h, c->x[0].w,
-           c->x[0].c, op->y.h, op->y.w, op->y.c, layout_name(op->x_layout[0]), layout_name(op->y_layout),
-           kernel_name(suite, op), ful_threads_get());
+    printf("%s (%s) n=%d %dx%dx%d -> %dx%dx%d %s->%s threads=%d\n", suite->name, c->text, c->n_max, c->x[0].h, c->x[0].w,
+           c->x[0].c, op->y.h, op->y.w, op->y.c, layout_name(op->x_layout[0]), layout_name(op->y_layout), ful_threads_get());
 }
 
 /* The layout that comes last among the offers is the one a net uses: blocked where possible. */
@@ -180,6 +179,7 @@ bool check_perf(const check_suite *suite, const check_case *c)
         good = bench_init(&b, suite, c, offer, train);
         if (good) {
             if (!train) show_title(suite, c, b.op);
+            printf("  %s: %s\n", train ? "training" : "inference", kernel_name(suite, b.op));
             good = show_passes(&b);
         } else {
             printf("%s (%s): %s\n", suite->name, c->text, ful_error_message());

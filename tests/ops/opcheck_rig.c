@@ -192,6 +192,7 @@ void check_inputs_init(check_inputs *in, const check_case *c, const ful__op *op)
         const size_t per_image = (size_t)ful__count(op->x[i]);
         in->x[i] = draw(s, (uint64_t)i, n * per_image);
         shape_data(c->data, in->x[i], n * per_image, per_image);
+        if (i == 1 && c->twin) memcpy(in->x[1], in->x[0], n * per_image * sizeof(float));
     }
     in->dy = draw(s, 8, n * (size_t)ful__count(op->y));
     in->row = check_alloc(n * sizeof *in->row);
@@ -396,6 +397,7 @@ static void begin(session *s, check_rig *rig, const check_knobs *k)
         s->run.x[i] = x;
         buffer_open(&rig->dx[i], 0, 0);
     }
+    if (rig->c->twin && op->x_layout[0] == op->x_layout[1]) s->run.x[1] = s->run.x[0];
     float *y = buffer_open(&rig->y, images_bytes(k, op->y), k->shift);
     s->run.y = k->y_over == CHECK_NONE ? y : buffer_at(&rig->x[k->y_over]);
     buffer_open(&rig->dy, 0, 0);
@@ -518,9 +520,10 @@ static void begin_backward(session *s)
     check_rig *rig = s->rig;
     const check_knobs *k = s->k;
     const ful__op *op = rig->op;
+    const unsigned reads = rig->c->twin && op->need.backward_x ? 3 : op->need.backward_x;
     for (int i = 0; i < op->n_x; i++) {
         const bool holds_y = k->y_over == i && op->need.backward_y;
-        if (!(op->need.backward_x & 1u << i) && !holds_y) memset(buffer_at(&rig->x[i]), undefined_byte, rig->x[i].used);
+        if (!(reads & 1u << i) && !holds_y) memset(buffer_at(&rig->x[i]), undefined_byte, rig->x[i].used);
     }
     if (!op->need.backward_y && k->y_over == CHECK_NONE) memset(buffer_at(&rig->y), undefined_byte, rig->y.used);
     float *dy = buffer_open(&rig->dy, images_bytes(k, op->y), k->shift);

@@ -87,7 +87,7 @@ static bool try_over(trial *t, check_rig *rig, const check_knobs *k)
     for (int i = 0; i < rig->op->n_x; i++) {
         check_knobs over = *k;
         over.y_over = i;
-        if (y_over[i] && !run_close(t, rig, &over, &t->b)) return false;
+        if (y_over[i] && !t->c->twin && !run_close(t, rig, &over, &t->b)) return false;
         over.y_over = CHECK_NONE;
         over.dx_over = i;
         if (k->train && dx_over[i] && !run_close(t, rig, &over, &t->b)) return false;

@@ -126,9 +126,11 @@ static ful_status add_layer(ful__str *s, const ful__st_file *file, const json_t 
     ful__str_addf(s, "  effective experts %.2f, dead %.0f, dropped %.2f %%, entropy %.3f (of the mean: %.3f of 1)%s\n",
                   number(row, "effective_experts"), number(row, "dead"), 100 * number(row, "drop_rate"), number(row, "entropy"),
                   number(row, "entropy_marginal_norm"), json_is_true(json_object_get(row, "alarm")) ? ", COLLAPSE ALARM" : "");
-    ful__str_addf(
-        s, "  information about the class %.3f nats (normalised %.3f); first choices changed since the epoch before: %.1f %%\n",
-        number(row, "class_mi"), number(row, "class_nmi"), 100 * number(row, "change_rate"));
+    ful__str_addf(s, "  information about the class %.3f nats (normalised %.3f)", number(row, "class_mi"),
+                  number(row, "class_nmi"));
+    if (!isnan(number(row, "change_rate")))
+        ful__str_addf(s, "; first choices changed since the evaluation before: %.1f %%", 100 * number(row, "change_rate"));
+    ful__str_add(s, "\n");
     ful__str_addf(s, "  %8s %10s %10s %12s %14s\n", "expert", "load", "kept", "probability", "weight norm");
     for (size_t e = 0; e < (size_t)experts; e++)
         ful__str_addf(s, "  %8zu %8.2f %% %8.2f %% %10.2f %% %14.4g\n", e,

@@ -136,13 +136,13 @@ static void add_layers(ful__str *s, const ful_account *a)
         const ful_layer_cost *l = &a->layers[i];
         if (l->macs == 0 && l->params == 0) continue;
         snprintf(shape, sizeof shape, "%dx%dx%d", l->out.h, l->out.w, l->out.c);
-        ful__str_addf(s, "%-28s %-16s %-12s %12s %16s  ", l->name, l->op, shape, grouped(l->params, params),
+        ful__str_addf(s, "%-28s %-16s %-12s %12s %16s", l->name, l->op, shape, grouped(l->params, params),
                       grouped(l->macs, macs));
         if (l->routed)
-            ful__str_addf(s, "routed %.2f %%, router %.2f %%\n", 100 * (double)l->macs_routed / (double)l->macs,
+            ful__str_addf(s, "  routed %.2f %%, router %.2f %%\n", 100 * (double)l->macs_routed / (double)l->macs,
                           100 * (double)l->macs_router / (double)l->macs);
         else
-            ful__str_add(s, l->macs > 0 ? "shared\n" : "\n");
+            ful__str_add(s, l->macs > 0 ? "  shared\n" : "\n");
     }
     ful__str_addf(s, "%-28s %-16s %-12s %12s %16s\n", "total", "", "", grouped(a->params, params), grouped(a->macs, macs));
 }

@@ -357,8 +357,10 @@ ful_status ful_train(const ful_config *config, const char *folder, const ful_tra
     if (options) run->options = *options;
     run->h.best_val = run->h.best_test = NAN;
     run->h.val = run->h.test = run->h.train = (ful__figures){NAN, NAN, NAN};
+    const int threads = ful_threads_get();
     const ful_status status = train_in_folder(run, result_out);
     ful__run_deinit(run);
+    if (config->train.threads > 0) (void)!ful_threads_set(threads);
     ful__free(run);
     return status;
 }

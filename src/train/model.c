@@ -11,6 +11,7 @@
 #include "data/augment.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/json.h"
 #include "train/model.h"
 
 struct ful_model {
@@ -179,6 +180,18 @@ ful_status ful_model_predict_image(ful_model *model, const char *path, float *pr
     return FUL_OK;
 }
 
+/* Names as a checkpoint keeps them: bytes that are not UTF-8 have become '?'. */
+static bool same_name(const char *a, const char *b)
+{
+    ful__emitter x = {0}, y = {0};
+    ful__emit_text(&x, NULL, a);
+    ful__emit_text(&y, NULL, b);
+    const bool same = x.text.status != FUL_OK || y.text.status != FUL_OK || strcmp(x.text.data, y.text.data) == 0;
+    ful__emit_deinit(&x);
+    ful__emit_deinit(&y);
+    return same;
+}
+
 /* A data set of other images, sizes or classes would give a number that means nothing. */
 static ful_status check_data(const ful_model *m, const ful_dataset *set, const ful_dataset_info *info)
 {
@@ -190,7 +203,7 @@ static ful_status check_data(const ful_model *m, const ful_dataset *set, const f
                 net->classes);
     for (int c = 0; c < net->classes; c++) {
         const char *here = ful_dataset_class_name(set, c), *there = ful_model_class_name(m, c);
-        FUL_FAIL_IF(*here && *there && strcmp(here, there) != 0, FUL_ERR_CONFIG,
+        FUL_FAIL_IF(*here && *there && !same_name(here, there), FUL_ERR_CONFIG,
                     "cannot evaluate on a set whose class %d is '%s': the model was trained with '%s' there", c, here, there);
     }
     return FUL_OK;

@@ -232,78 +232,80 @@ static void test_baselines(void **state)
 
 /* Errors ------------------------------------------------------------------------------------------------------------------ */
 
+static const struct {
+    const char *yaml, *says;
+} errors[] = {
+    {"train:\n  lr: -1\n", "cannot use bad.yaml, line 2: train.lr = -1: must be > 0"},
+    {"train:\n  lr: 0\n", "train.lr = 0: must be > 0"},
+    {"train:\n  lr: fast\n", "line 2: train.lr = fast: must be a number"},
+    {"train:\n  lr: .inf\n", "train.lr = .inf: must be a number"},
+    {"train:\n  lr: .nan\n", "train.lr = .nan: must be a number"},
+    {"train:\n  lr: \"0.1\"\n", "must be a number"},
+    {"train: {batch: 0}\n", "line 1: train.batch = 0: must be in 1..1000000"},
+    {"train: {batch: 1.5}\n", "train.batch = 1.5: must be a whole number"},
+    {"train: {batch: [1]}\n", "train.batch: must be a whole number"},
+    {"train: {batch: 99999999999}\n", "must be in 1..1000000"},
+    {"train: {momentum: 1}\n", "train.momentum = 1: must be >= 0 and < 1"},
+    {"train: {eps: 0}\n", "must be > 0 and <= 1"},
+    {"train: {nesterov: yes}\n", "train.nesterov = yes: must be true or false"},
+    {"train: {optimizer: adam}\n", "train.optimizer = adam: must be one of sgd, adamw (did you mean 'adamw'?)"},
+    {"train: {schedule: [1]}\n", "train.schedule: must be one of cosine, step, linear, const"},
+    {"train: {seed: -1}\n", "train.seed = -1: must be a whole number in 0..9223372036854775807"},
+    {"train: {seed: 9223372036854775808}\n", "must be a whole number in 0.."},
+    {"train: {epochs: 2, warmup: 3}\n", "train.warmup = 3: must be at most train.epochs, 2"},
+    {"train:\n  epochs: 5\n  epoch: 5\n", "line 3: train.epoch: there is no such key (did you mean 'epochs'?)"},
+    {"train:\n  zzz: 5\n", "line 2: train.zzz: there is no such key"},
+    {"train: 5\n", "line 1: train = 5: must be a map of keys"},
+    {"trian: {}\n", "line 1: trian: there is no such key (did you mean 'train'?)"},
+    {"[1]\n", "a configuration must be a map of keys"},
+    {"data: {augment: crop4}\n", "must be a list, e.g. [crop4, flip]"},
+    {"data:\n  augment:\n    - flip\n    - crop0\n", "line 4: data.augment[1] = crop0: must be crop<1..64> or flip"},
+    {"data: {augment: [flip, flip]}\n", "at most once"},
+    {"data: {mean: [0.5]}\n", "data.mean: must stand together with std"},
+    {"data: {std: [0.5]}\n", "data.std: must stand together with mean"},
+    {"data: {mean: [0.5], std: [0]}\n", "data.std[0] = 0: must be a number > 0 and <= 1"},
+    {"data: {mean: [1, 2], std: [1]}\n", "1 or 3 numbers"},
+    {"data: {channels: 2}\n", "data.channels = 2: must be 1 or 3"},
+    {"data: {val_fraction: 0.6}\n", "must be in 0..0.5"},
+    {"data: {name: 0123456789012345678901234567890123456789012345678901234567890123456789}\n", "at most 63 bytes, not 70"},
+    {"data: {name: cifar}\n", "data.name = cifar: must be one of"},
+    {"net:\n  arch: resnet21\n", "line 2: net.arch = resnet21: must be one of"},
+    {"net: {arch: resnet21}\n", "(did you mean 'resnet20'?)"},
+    {"net: {dropout: 1}\n", "net.dropout = 1: must be >= 0 and < 1"},
+    {"net:\n  stem: huge\n", "stem"},
+    {"moe: {}\n", "moe: must be a list of mixtures"},
+    {"moe: [5]\n", "moe[0] = 5: must be a map of keys"},
+    {"moe:\n- {}\n- k: 9\n", "line 3: moe[1].k = 9: k = 9 must be in 1..experts, and experts = 8"},
+    {"moe: [{experts: 1}]\n", "line 1: moe[0].k: k = 2 must be in 1..experts, and experts = 1"},
+    {"moe:\n- k: 1\n  gate: renorm\n", "line 3: moe[0].gate = renorm: renorm with k = 1"},
+    {"moe: [{capacity_factor: 1.0005}]\n", "moe[0].capacity_factor = 1.0005: must have at most three decimals"},
+    {"moe: [{capacity_factor: 0}]\n", "must be a number > 0"},
+    {"moe: [{router: softmaks}]\n", "moe[0].router = softmaks: must be one of"},
+    {"moe: [{router: softmaks}]\n", "(did you mean 'softmax'?)"},
+    {"moe: [{router: soft_sample, capacity_factor: 1.25}]\n",
+     "must be none with the router 'soft_sample', which drops nothing"},
+    {"moe: [{temperature: {start: 1, min: 2}}]\n", "min = 2 must be at most start, 1"},
+    {"moe:\n- balance: {swich: 1}\n", "line 2: moe[0].balance.swich: there is no such key (did you mean 'switch'?)"},
+    {"moe:\n- balance: {z: -1}\n", "moe[0].balance.z = -1: must be in 0..1000"},
+    {"moe:\n- {at: head}\n- at: stage9\n", "line 3: moe[1]: cannot place moe item 2 at=stage9"},
+    {"router: nobody\n", "router = nobody: must be one of"},
+    {"router: [a]\n", "router: must be a router's name"},
+    {"dense: activ\n", "dense = activ: must be one of none, active, single, param (did you mean 'active'?)"},
+    {"train:\n  lr: 1\n  lr: 2\n", "already given"},
+    {"train: {lr: &a 1}\n", "anchors"},
+    {"train: {lr\n", "line"},
+};
+
 static void test_errors_name_all(void **state)
 {
     (void)state;
-    static const struct {
-        const char *yaml, *says;
-    } cases[] = {
-        {"train:\n  lr: -1\n", "cannot use bad.yaml, line 2: train.lr = -1: must be > 0"},
-        {"train:\n  lr: 0\n", "train.lr = 0: must be > 0"},
-        {"train:\n  lr: fast\n", "line 2: train.lr = fast: must be a number"},
-        {"train:\n  lr: .inf\n", "train.lr = .inf: must be a number"},
-        {"train:\n  lr: .nan\n", "train.lr = .nan: must be a number"},
-        {"train:\n  lr: \"0.1\"\n", "must be a number"},
-        {"train: {batch: 0}\n", "line 1: train.batch = 0: must be in 1..1000000"},
-        {"train: {batch: 1.5}\n", "train.batch = 1.5: must be a whole number"},
-        {"train: {batch: [1]}\n", "train.batch: must be a whole number"},
-        {"train: {batch: 99999999999}\n", "must be in 1..1000000"},
-        {"train: {momentum: 1}\n", "train.momentum = 1: must be >= 0 and < 1"},
-        {"train: {eps: 0}\n", "must be > 0 and <= 1"},
-        {"train: {nesterov: yes}\n", "train.nesterov = yes: must be true or false"},
-        {"train: {optimizer: adam}\n", "train.optimizer = adam: must be one of sgd, adamw (did you mean 'adamw'?)"},
-        {"train: {schedule: [1]}\n", "train.schedule: must be one of cosine, step, linear, const"},
-        {"train: {seed: -1}\n", "train.seed = -1: must be a whole number in 0..9223372036854775807"},
-        {"train: {seed: 9223372036854775808}\n", "must be a whole number in 0.."},
-        {"train: {epochs: 2, warmup: 3}\n", "train.warmup = 3: must be at most train.epochs, 2"},
-        {"train:\n  epochs: 5\n  epoch: 5\n", "line 3: train.epoch: there is no such key (did you mean 'epochs'?)"},
-        {"train:\n  zzz: 5\n", "line 2: train.zzz: there is no such key"},
-        {"train: 5\n", "line 1: train = 5: must be a map of keys"},
-        {"trian: {}\n", "line 1: trian: there is no such key (did you mean 'train'?)"},
-        {"[1]\n", "a configuration must be a map of keys"},
-        {"data: {augment: crop4}\n", "must be a list, e.g. [crop4, flip]"},
-        {"data:\n  augment:\n    - flip\n    - crop0\n", "line 4: data.augment[1] = crop0: must be crop<1..64> or flip"},
-        {"data: {augment: [flip, flip]}\n", "at most once"},
-        {"data: {mean: [0.5]}\n", "data.mean: must stand together with std"},
-        {"data: {std: [0.5]}\n", "data.std: must stand together with mean"},
-        {"data: {mean: [0.5], std: [0]}\n", "data.std[0] = 0: must be a number > 0 and <= 1"},
-        {"data: {mean: [1, 2], std: [1]}\n", "1 or 3 numbers"},
-        {"data: {channels: 2}\n", "data.channels = 2: must be 1 or 3"},
-        {"data: {val_fraction: 0.6}\n", "must be in 0..0.5"},
-        {"data: {name: 0123456789012345678901234567890123456789012345678901234567890123456789}\n", "at most 63 bytes, not 70"},
-        {"data: {name: cifar}\n", "data.name = cifar: must be one of"},
-        {"net:\n  arch: resnet21\n", "line 2: net.arch = resnet21: must be one of"},
-        {"net: {arch: resnet21}\n", "(did you mean 'resnet20'?)"},
-        {"net: {dropout: 1}\n", "net.dropout = 1: must be >= 0 and < 1"},
-        {"net:\n  stem: huge\n", "stem"},
-        {"moe: {}\n", "moe: must be a list of mixtures"},
-        {"moe: [5]\n", "moe[0] = 5: must be a map of keys"},
-        {"moe:\n- {}\n- k: 9\n", "line 3: moe[1].k = 9: k = 9 must be in 1..experts, and experts = 8"},
-        {"moe: [{experts: 1}]\n", "line 1: moe[0].k: k = 2 must be in 1..experts, and experts = 1"},
-        {"moe:\n- k: 1\n  gate: renorm\n", "line 3: moe[0].gate = renorm: renorm with k = 1"},
-        {"moe: [{capacity_factor: 1.0005}]\n", "moe[0].capacity_factor = 1.0005: must have at most three decimals"},
-        {"moe: [{capacity_factor: 0}]\n", "must be a number > 0"},
-        {"moe: [{router: softmaks}]\n", "moe[0].router = softmaks: must be one of"},
-        {"moe: [{router: softmaks}]\n", "(did you mean 'softmax'?)"},
-        {"moe: [{router: soft_sample, capacity_factor: 1.25}]\n",
-         "must be none with the router 'soft_sample', which drops nothing"},
-        {"moe: [{temperature: {start: 1, min: 2}}]\n", "min = 2 must be at most start, 1"},
-        {"moe:\n- balance: {swich: 1}\n", "line 2: moe[0].balance.swich: there is no such key (did you mean 'switch'?)"},
-        {"moe:\n- balance: {z: -1}\n", "moe[0].balance.z = -1: must be in 0..1000"},
-        {"moe:\n- {at: head}\n- at: stage9\n", "line 3: moe[1]: cannot place moe item 2 at=stage9"},
-        {"router: nobody\n", "router = nobody: must be one of"},
-        {"router: [a]\n", "router: must be a router's name"},
-        {"dense: activ\n", "dense = activ: must be one of none, active, single, param (did you mean 'active'?)"},
-        {"train:\n  lr: 1\n  lr: 2\n", "already given"},
-        {"train: {lr: &a 1}\n", "anchors"},
-        {"train: {lr\n", "line"},
-    };
     ful_config c;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const ful_status status = ful_config_parse("bad.yaml", cases[i].yaml, &c);
-        if (status != FUL_ERR_CONFIG || !strstr(ful_error_message(), cases[i].says) || !strstr(ful_error_message(), "bad.yaml"))
-            fail_msg("%s  gave %s: %s\n  wanted: %s", cases[i].yaml, ful_status_name(status), ful_error_message(),
-                     cases[i].says);
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        const ful_status status = ful_config_parse("bad.yaml", errors[i].yaml, &c);
+        if (status != FUL_ERR_CONFIG || !strstr(ful_error_message(), errors[i].says) ||
+            !strstr(ful_error_message(), "bad.yaml"))
+            fail_msg("%s  gave %s: %s\n  wanted: %s", errors[i].yaml, ful_status_name(status), ful_error_message(),
+                     errors[i].says);
     }
     char many[1000] = "moe: [{}";
     for (int i = 0; i < FUL_MOE_SITES_MAX; i++) strcat(many, ", {}");

@@ -111,37 +111,24 @@ static double sum_of(const json_t *row, const char *key)
     return sum;
 }
 
-static void check_routing_row(const json_t *row, int epoch)
+/* Every figure there must be, apart by blanks. */
+static void check_numbers(const json_t *json, const char *keys)
 {
-    static const char *const numbers[] = {"experts",
-                                          "k",
-                                          "tokens",
-                                          "pairs",
-                                          "drop_rate",
-                                          "all_dropped_rate",
-                                          "entropy",
-                                          "entropy_marginal",
-                                          "entropy_marginal_norm",
-                                          "margin",
-                                          "gate_mass",
-                                          "gate_grad_rms",
-                                          "load_cv2",
-                                          "max_over_mean",
-                                          "gini",
-                                          "effective_experts",
-                                          "dead",
-                                          "unused",
-                                          "class_mi",
-                                          "class_nmi",
-                                          "class_entropy_experts",
-                                          "losses.switch",
-                                          "losses.importance",
-                                          "losses.load",
-                                          "losses.z",
-                                          "losses.entropy",
-                                          "macs_executed",
-                                          "macs_router"};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) (void)test_number(row, numbers[i]);
+    char key[100];
+    for (const char *p = keys; *p; p += strspn(p, " ")) {
+        const size_t n = strcspn(p, " ");
+        snprintf(key, sizeof key, "%.*s", (int)n, p);
+        (void)test_number(json, key);
+        p += n;
+    }
+}
+
+static void check_routing_row(const json_t *row, int epoch, bool first)
+{
+    check_numbers(row, "experts k tokens pairs drop_rate all_dropped_rate entropy entropy_marginal "
+                       "entropy_marginal_norm margin gate_mass gate_grad_rms load_cv2 max_over_mean gini "
+                       "effective_experts dead unused class_mi class_nmi class_entropy_experts losses.switch "
+                       "losses.importance losses.load losses.z losses.entropy macs_executed macs_router");
     const bool test = strcmp(json_string_value(json_object_get(row, "split")), "test") == 0;
     assert_int_equal(test_number(row, "epoch"), epoch);
     assert_true(json_is_boolean(json_object_get(row, "collapse_sign")) && json_is_boolean(json_object_get(row, "alarm")));
@@ -151,19 +138,12 @@ static void check_routing_row(const json_t *row, int epoch)
     assert_int_equal(json_array_size(json_object_get(row, "class_expert")), 4);
     assert_true(test_number(row, "pairs") == test_number(row, "tokens") * test_number(row, "k"));
     if (test) assert_true(test_number(row, "drop_rate") == 0); /* dropless */
-    assert_true(test && epoch > 1 ? json_is_number(json_object_get(row, "change_rate"))
-                                  : json_is_null(json_object_get(row, "change_rate")));
+    assert_true(test && !first ? json_is_number(json_object_get(row, "change_rate"))
+                               : json_is_null(json_object_get(row, "change_rate")));
 }
 
-static void test_rows_and_result(void **state)
+static void check_metrics(const json_t *metrics)
 {
-    (void)state;
-    ful_config config;
-    ful_result r;
-    test_config(&config, TEST_MOE, "epochs: 3, lr: 0.05, eval_every: 2");
-    config.data.val_fraction = 0.2;
-    assert_ok(ful_train(&config, test_path("rows", ""), NULL, &r));
-    json_t *metrics = test_rows(test_path("rows", "metrics.jsonl"));
     assert_int_equal(json_array_size(metrics), 3);
     for (int i = 0; i < 3; i++) {
         const json_t *row = json_array_get(metrics, (size_t)i);
@@ -174,70 +154,49 @@ static void test_rows_and_result(void **state)
         assert_true(json_is_null(json_object_get(row, "val")) == !due && json_is_null(json_object_get(row, "test")) == !due);
         if (due) assert_true(test_number(row, "test.acc_capacity") >= 0);
     }
-    json_t *routing = test_rows(test_path("rows", "routing.jsonl"));
+}
+
+static void check_routing(const json_t *routing)
+{
+    static const int epoch_of[] = {1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
     assert_int_equal(json_array_size(routing), 2 * 3 + 2 * 2);
-    int epoch_of[] = {1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
     for (size_t i = 0; i < 10; i++) {
-        json_t *row = json_array_get(routing, i);
-        if (i == 4 || i == 5) {
-            assert_true(json_is_null(json_object_get(row, "change_rate"))); /* the first evaluation has none before it */
-            continue;
-        }
-        check_routing_row(row, epoch_of[i]);
+        const bool first = i == 4 || i == 5; /* the first evaluation has none before it to compare with */
+        check_routing_row(json_array_get(routing, i), epoch_of[i], first);
     }
-    json_t *result = test_json(test_path("rows", "result.json"));
-    const json_t *last = json_array_get(metrics, 2);
-    static const char *const numbers[] = {"seed",
-                                          "epochs",
-                                          "steps",
-                                          "data.train",
-                                          "data.val",
-                                          "data.test",
-                                          "data.classes",
-                                          "test.acc",
-                                          "test.loss",
-                                          "test.acc_capacity",
-                                          "val.acc",
-                                          "val.loss",
-                                          "train.acc",
-                                          "train.loss",
-                                          "train.aux_loss",
-                                          "curve.best_test_acc_seen",
-                                          "curve.best_epoch",
-                                          "seconds.train",
-                                          "seconds.eval",
-                                          "seconds.total",
-                                          "images_per_s",
-                                          "infer_images_per_s",
-                                          "macs.forward",
-                                          "macs.shared",
-                                          "macs.router",
-                                          "macs.routed",
-                                          "macs.one_expert",
-                                          "macs.all_experts",
-                                          "params.total",
-                                          "params.active",
-                                          "params.experts",
-                                          "rho.exec",
-                                          "rho.exec_measured",
-                                          "rho.site",
-                                          "rho.total",
-                                          "rho.train",
-                                          "rho.params",
-                                          "memory.work_bytes",
-                                          "memory.param_bytes",
-                                          "memory.peak_rss_bytes",
-                                          "threads"};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) (void)test_number(result, numbers[i]);
+}
+
+static void check_result(const json_t *result, const json_t *last, const ful_result *r)
+{
+    check_numbers(result, "seed epochs steps data.train data.val data.test data.classes test.acc test.loss "
+                          "test.acc_capacity val.acc val.loss train.acc train.loss train.aux_loss curve.best_test_acc_seen "
+                          "curve.best_epoch seconds.train seconds.eval seconds.total images_per_s infer_images_per_s "
+                          "macs.forward macs.shared macs.router macs.routed macs.one_expert macs.all_experts params.total "
+                          "params.active params.experts rho.exec rho.exec_measured rho.site rho.total rho.train rho.params "
+                          "memory.work_bytes memory.param_bytes memory.peak_rss_bytes threads");
     assert_true(json_is_true(json_object_get(result, "finished")));
-    assert_true(test_number(result, "test.acc") == test_number(last, "test.acc") &&
-                r.test_accuracy == test_number(last, "test.acc"));
-    assert_true(test_number(result, "val.loss") == test_number(last, "val.loss") &&
-                r.val_accuracy == test_number(last, "val.acc"));
+    assert_true(test_number(result, "test.acc") == test_number(last, "test.acc"));
+    assert_true(test_number(result, "val.loss") == test_number(last, "val.loss"));
+    assert_true(r->test_accuracy == test_number(last, "test.acc") && r->val_accuracy == test_number(last, "val.acc"));
     /* Counted by the kernels = analytic, exactly, where nothing is dropped; less where something is. */
     assert_true(test_number(result, "macs.counted_forward_per_image") == test_number(result, "macs.forward"));
     assert_true(test_number(result, "macs.counted_routed_per_image") == test_number(result, "macs.routed"));
     assert_true(test_number(result, "rho.exec_measured") <= test_number(result, "rho.exec"));
+}
+
+static void test_rows_and_result(void **state)
+{
+    (void)state;
+    ful_config config;
+    ful_result r;
+    test_config(&config, TEST_MOE, "epochs: 3, lr: 0.05, eval_every: 2");
+    config.data.val_fraction = 0.2;
+    assert_ok(ful_train(&config, test_path("rows", ""), NULL, &r));
+    json_t *metrics = test_rows(test_path("rows", "metrics.jsonl")), *routing = test_rows(test_path("rows", "routing.jsonl"));
+    json_t *result = test_json(test_path("rows", "result.json"));
+    check_metrics(metrics);
+    check_routing(routing);
+    check_result(result, json_array_get(metrics, 2), &r);
     const json_t *moe = json_object_get(result, "moe");
     assert_int_equal(json_array_size(moe), 2);
     for (size_t i = 0; i < 2; i++) {

@@ -124,55 +124,56 @@ static ful_status parse_header(const char *header, size_t data)
     return status;
 }
 
+static const struct {
+    const char *header;
+    size_t data;
+    const char *says;
+} hostile[] = {
+    {"[]", 0, "must begin with '{'"},
+    {"{", 0, "not JSON"},
+    {"{\"a\":1}", 0, "must be a map of exactly dtype"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4, "exactly dtype"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"x\":[0,4]}}", 4, "data_offsets"},
+    {"{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "must have a dtype"},
+    {"{\"a\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "dtype 'F64'"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "whole number >= 0"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4, "whole number >= 0"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "at most 8"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4, "address space"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, "address space"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "its shape asks for 8"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 4, "0..4"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "-4..0"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "4..0"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "two whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4, "two whole numbers"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,9223372036854775808]}}", 4, "not JSON"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "bytes that belong to none"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "bytes that belong to none"},
+    {"{}", 4, "bytes that belong to none"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+     "offsets\":[4,8]}}",
+     8, "overlaps"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+     "offsets\":[4,8]}}",
+     8, "duplicate"},
+    {"{\"\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "1..255 bytes"},
+    {"{\"__metadata__\":[]}", 0, "must be a map"},
+    {"{\"__metadata__\":{\"a\":1}}", 0, "must be a text"},
+    {"{\"__metadata__\":{\"xxh3\":\"{\"},\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "damaged"},
+    {"{\"__metadata__\":{\"xxh3_header\":\"0\"}}", 0, "damaged"},
+    {"{\"a\\u0000b\":{}}", 0, "not JSON"},
+};
+
 static void test_hostile_headers(void **state)
 {
     (void)state;
-    static const struct {
-        const char *header;
-        size_t data;
-        const char *says;
-    } cases[] = {
-        {"[]", 0, "must begin with '{'"},
-        {"{", 0, "not JSON"},
-        {"{\"a\":1}", 0, "must be a map of exactly dtype"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4, "exactly dtype"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"x\":[0,4]}}", 4, "data_offsets"},
-        {"{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "must have a dtype"},
-        {"{\"a\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "dtype 'F64'"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "shape"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "whole number >= 0"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4, "whole number >= 0"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "at most 8"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4, "address space"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, "address space"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "its shape asks for 8"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 4, "0..4"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "-4..0"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "4..0"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "two whole numbers"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4, "two whole numbers"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,9223372036854775808]}}", 4, "not JSON"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "bytes that belong to none"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "bytes that belong to none"},
-        {"{}", 4, "bytes that belong to none"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
-         "offsets\":[4,8]}}",
-         8, "overlaps"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
-         "offsets\":[4,8]}}",
-         8, "duplicate"},
-        {"{\"\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "1..255 bytes"},
-        {"{\"__metadata__\":[]}", 0, "must be a map"},
-        {"{\"__metadata__\":{\"a\":1}}", 0, "must be a text"},
-        {"{\"__metadata__\":{\"xxh3\":\"{\"},\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "damaged"},
-        {"{\"__metadata__\":{\"xxh3_header\":\"0\"}}", 0, "damaged"},
-        {"{\"a\\u0000b\":{}}", 0, "not JSON"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const ful_status status = parse_header(cases[i].header, cases[i].data);
-        if (status != FUL_ERR_FORMAT || !strstr(ful_error_message(), cases[i].says) || !strstr(ful_error_message(), "'evil'"))
-            fail_msg("%s\n  gave %s: %s\n  wanted: %s", cases[i].header, ful_status_name(status), ful_error_message(),
-                     cases[i].says);
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        const ful_status status = parse_header(hostile[i].header, hostile[i].data);
+        if (status != FUL_ERR_FORMAT || !strstr(ful_error_message(), hostile[i].says) || !strstr(ful_error_message(), "'evil'"))
+            fail_msg("%s\n  gave %s: %s\n  wanted: %s", hostile[i].header, ful_status_name(status), ful_error_message(),
+                     hostile[i].says);
     }
     /* Other programs' files have no checksums; scalars and empty tensors are allowed. */
     assert_ok(parse_header("{}", 0));

@@ -54,10 +54,6 @@ void show_training(void *cookie, const ful_progress *p)
              p->epochs, (long long)p->step, (long long)p->steps, p->loss, 100.0 * p->accuracy, mixture, scores,
              p->images_per_second, left);
     put(text, p->epoch_end);
-    if (p->alarm) {
-        snprintf(text, sizeof text, "warning: %s", p->alarm);
-        put(text, true);
-    }
 }
 
 void show_study(void *cookie, const ful_study_progress *p)

@@ -181,25 +181,39 @@ static ful_status read_site(const ful__spot *item, const ful__spot *over, ful_mo
 
 /* Baselines ------------------------------------------------------------------------------------------------------------- */
 
-/* Experts a token pays for, from the net's own account: k, or what a soft router really runs. Stand-in sizes do where the
- * data set has not been opened: only Soft MoE over the patches of a map depends on them. */
-static ful_status executed_experts(const ful_config *config, const ful_moe_site *site, double *out)
+/* MACs of the net with this one site, all and routed, for one image. Stand-in sizes do where the data set has not been opened:
+ * only Soft MoE over the patches of a map depends on them. */
+static ful_status site_macs(const ful_config *config, const ful_moe_site *site, int dense, int64_t *all, int64_t *routed)
 {
     ful_config one = *config;
     ful_graph *graph = NULL;
     ful_account account = {0};
     ful_status status = FUL_OK;
-    one.net.n_moe = 1;
     one.net.moe[0] = *site;
-    *out = site->moe.k;
-    if (!is_soft(site->moe.router)) return FUL_OK;
+    one.net.moe[0].dense = dense;
     FUL_TRY_GOTO(status, done, ful__config_trial_graph(&one, 1, &graph));
     FUL_TRY_GOTO(status, done, ful_graph_account(graph, &account));
-    if (account.macs_one_expert > 0) *out = (double)account.macs_routed / (double)account.macs_one_expert;
+    *all = account.macs;
+    *routed = account.macs_routed;
 done:
     ful_account_deinit(&account);
     ful_graph_destroy(&graph);
     return status;
+}
+
+/* Width of the dense block that costs what the mixture executes, in units of hidden: k, but for Soft MoE what its experts run
+ * on their slots. A dense block's MACs are linear in its width, so those of one `hidden` are the difference of two widths. */
+static ful_status executed_experts(const ful_config *config, const ful_moe_site *site, double *out)
+{
+    const int h = site->moe.hidden;
+    int64_t all = 0, routed = 0, narrow = 0, wide = 0, none = 0;
+    *out = site->moe.k;
+    if (!is_soft(site->moe.router)) return FUL_OK;
+    FUL_TRY(site_macs(config, site, 0, &all, &routed));
+    FUL_TRY(site_macs(config, site, h, &narrow, &none));
+    FUL_TRY(site_macs(config, site, 2 * h, &wide, &none));
+    if (wide > narrow) *out = (double)routed / (double)(wide - narrow);
+    return FUL_OK;
 }
 
 enum { BASE_NONE = 0, BASE_ACTIVE, BASE_SINGLE, BASE_PARAM };

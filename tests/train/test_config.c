@@ -226,6 +226,10 @@ static void test_baselines(void **state)
     /* Soft MoE of one image over itself runs every expert. */
     assert_ok(ful_config_parse("x", "dense: active\nmoe: [{router: soft_sample, experts: 4, hidden: 16}]", &c));
     assert_int_equal(c.net.moe[0].dense, 64);
+    /* Soft MoE over the 64 pixels of a map runs 4 experts on 2 slots each: 8/64 of an expert on every pixel. */
+    assert_ok(ful_config_parse(
+        "x", "dense: active\nmoe: [{at: stage3, token: pixel, router: soft_patch, experts: 4, slots: 2, hidden: 48}]", &c));
+    assert_int_equal(c.net.moe[0].dense, 6);
     assert_fails(ful_config_parse("x", "moe: [{experts: 4096, hidden: 1048576}]\ndense: param", &c), FUL_ERR_CONFIG,
                  "dense width");
 }

@@ -4,7 +4,7 @@
  * is for. An image of class y in latent cluster k has four signs, one in each quarter, in random order:
  *
  *   signal      glyph meaning[k][y] in the hue of cluster k: the same glyph means another class in another cluster
- *   marker      the white glyph of cluster k: it tells which of the coloured glyphs counts, and how to read it
+ *   marker      the black and white glyph of cluster k: it tells which of the coloured glyphs counts, and how to read it
  *   distractor  a random class's glyph in the hue of another cluster
  *   clutter     a random grey pattern
  *
@@ -23,14 +23,16 @@
 #include <fulcrum/core.h>
 
 enum {
-    CELLS = 5, /* a glyph is CELLS x CELLS cells, GLYPH_ON of them set */
-    GLYPH_ON = 12,
-    GLYPH_APART = 8,     /* cells in which two glyphs differ, where enough such glyphs can be found */
-    OPACITY_LEAST = 154, /* of 256 */
+    CELLS = 4, /* a glyph is CELLS x CELLS cells, GLYPH_ON of them set */
+    GLYPH_ON = 8,
+    GLYPH_APART = 6, /* cells in which two glyphs differ, where enough such glyphs can be found */
+    WRONG_CELLS = 0, /* of 256: cells that are drawn the wrong way round */
+    FULL = 256,      /* opacities */
+    SIGNAL_LEAST = 180,
+    DISTRACTOR_LEAST = 51, /* often fainter than the signal, so that learning can begin without the marker */
     CLUTTER_OPACITY = 128,
     HUE_LOW = 60,
     HUE_HIGH = 230,
-    MARKER_LEVEL = 235,
     BLOCK_IMAGES = 512,
     CHUNK_IMAGES = 32
 };
@@ -138,21 +140,29 @@ static void draw_background(const plan *p, draws *d, uint8_t *rgb)
     }
 }
 
-/* Blends a glyph into quarter `quarter` of the image, at a place that varies a little. A sixteenth of its cells are wrong. */
-static void draw_sign(const plan *p, draws *d, uint8_t *rgb, int quarter, uint32_t glyph, const uint8_t colour[3], int opacity)
+typedef struct sign {
+    uint32_t glyph;
+    const uint8_t *on, *off; /* colours of the cells; off = NULL: the background shows */
+    int opacity;
+} sign;
+
+/* Blends a sign into quarter `quarter` of the image, at a place that varies a little, with a few cells wrong. */
+static void draw_sign(const plan *p, draws *d, uint8_t *rgb, int quarter, sign s)
 {
-    const int half = p->size / 2, side = p->size * 5 / 16, slack = half - side, wander = slack / 3;
+    const int half = p->size / 2, side = p->size * 3 / 8, slack = half - side, wander = slack / 4;
     const int x0 = (quarter & 1) * half + slack / 2 - wander + below(d, 2 * wander + 1);
     const int y0 = (quarter >> 1) * half + slack / 2 - wander + below(d, 2 * wander + 1);
-    for (int cell = 0; cell < CELLS * CELLS; cell += 8) {
-        for (uint32_t bits = draw(d), i = 0; i < 8; i++, bits >>= 4) glyph ^= (uint32_t)((bits & 15) == 0) << (cell + (int)i);
+    for (int cell = 0; cell < CELLS * CELLS; cell += 4) {
+        const uint32_t bytes = draw(d);
+        for (int i = 0; i < 4; i++) s.glyph ^= (uint32_t)((bytes >> 8 * i & 255) < WRONG_CELLS) << (cell + i);
     }
     for (int y = 0; y < side; y++) {
         for (int x = 0; x < side; x++) {
             const int cell = y * CELLS / side * CELLS + x * CELLS / side;
-            if (!(glyph >> cell & 1)) continue;
+            const uint8_t *colour = s.glyph >> cell & 1 ? s.on : s.off;
             uint8_t *pixel = rgb + 3 * ((y0 + y) * p->size + x0 + x);
-            for (int c = 0; c < 3; c++) pixel[c] = (uint8_t)((pixel[c] * (256 - opacity) + colour[c] * opacity) >> 8);
+            for (int c = 0; colour && c < 3; c++)
+                pixel[c] = (uint8_t)((pixel[c] * (FULL - s.opacity) + colour[c] * s.opacity) / FULL);
         }
     }
 }
@@ -168,15 +178,15 @@ static void add_noise(const plan *p, draws *d, uint8_t *rgb)
     }
 }
 
-static int opacity(draws *d)
+static int opacity(draws *d, int least)
 {
-    return OPACITY_LEAST + below(d, 257 - OPACITY_LEAST);
+    return least + below(d, FULL + 1 - least);
 }
 
 /* Image i: class i mod classes, cluster (i / classes) mod clusters, so every prefix of the set is balanced in both. */
 static void draw_image(const plan *p, int64_t i, uint8_t *rgb)
 {
-    static const uint8_t white[3] = {MARKER_LEVEL, MARKER_LEVEL, MARKER_LEVEL};
+    static const uint8_t white[3] = {240, 240, 240}, black[3] = {15, 15, 15};
     draws d = {.stream = p->stream, .image = (uint64_t)i};
     const int y = (int)(i % p->classes), k = (int)(i / p->classes % p->clusters);
     int quarter[4] = {0, 1, 2, 3};
@@ -186,14 +196,18 @@ static void draw_image(const plan *p, int64_t i, uint8_t *rgb)
         quarter[other] = held;
     }
     draw_background(p, &d, rgb);
-    draw_sign(p, &d, rgb, quarter[0], p->glyph[p->meaning[k][y]], p->hue[k], opacity(&d));
-    draw_sign(p, &d, rgb, quarter[1], p->glyph[p->classes + k], white, opacity(&d));
+    draw_sign(p, &d, rgb, quarter[0],
+              (sign){.glyph = p->glyph[p->meaning[k][y]], .on = p->hue[k], .opacity = opacity(&d, SIGNAL_LEAST)});
+    draw_sign(p, &d, rgb, quarter[1],
+              (sign){.glyph = p->glyph[p->classes + k], .on = white, .off = black, .opacity = opacity(&d, SIGNAL_LEAST)});
     if (p->clusters > 1) {
         const int other = (k + 1 + below(&d, p->clusters - 1)) % p->clusters;
-        draw_sign(p, &d, rgb, quarter[2], p->glyph[below(&d, p->classes)], p->hue[other], opacity(&d));
+        const uint32_t glyph = p->glyph[below(&d, p->classes)];
+        draw_sign(p, &d, rgb, quarter[2],
+                  (sign){.glyph = glyph, .on = p->hue[other], .opacity = opacity(&d, DISTRACTOR_LEAST)});
     }
     const uint8_t level = (uint8_t)(60 + below(&d, 140)), grey[3] = {level, level, level};
-    draw_sign(p, &d, rgb, quarter[3], random_glyph(&d), grey, CLUTTER_OPACITY);
+    draw_sign(p, &d, rgb, quarter[3], (sign){.glyph = random_glyph(&d), .on = grey, .opacity = CLUTTER_OPACITY});
     add_noise(p, &d, rgb);
 }
 
@@ -226,7 +240,7 @@ static ful_status draw_all(plan *p, ful__pack_writer *w, int64_t images)
 static ful_status finish(const plan *p, ful__pack_writer *w, int64_t images, ful__pack *out)
 {
     int32_t *numbers = NULL;
-    char text[FUL__CLUSTERS_CLASSES_MAX][12];
+    char text[FUL__CLUSTERS_CLASSES_MAX][20];
     const char *names[FUL__CLUSTERS_CLASSES_MAX];
     FUL_TRY(ful__calloc(&numbers, 2 * (size_t)images, sizeof *numbers, "labels"));
     for (int64_t i = 0; i < images; i++) {

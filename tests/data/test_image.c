@@ -209,7 +209,7 @@ static void test_planar(void **state)
 {
     (void)state;
     enum { H = 5, W = 7 };
-    uint8_t hwc[H * W * 3], chw[H * W * 3], a[3 * H * W], b[3 * H * W];
+    uint8_t hwc[H * W * 3], chw[H * W * 3], a[3 * W * W], b[3 * W * W];
     ful__decoder d = {0};
     test_image(9, H, W, 3, hwc);
     for (int i = 0; i < H * W; i++)
@@ -223,7 +223,6 @@ static void test_planar(void **state)
         assert_ok(ful__fit(&d, &planar, sizes[k], sizes[k], 3, a));
         assert_ok(ful__fit(&d, &together, sizes[k], sizes[k], 3, b));
         assert_memory_equal(a, b, (size_t)(3 * sizes[k] * sizes[k]));
-        if (sizes[k] > 6) break;
     }
     ful__decoder_deinit(&d);
 }

@@ -231,6 +231,12 @@ static bn_affine affine_of(const bn_pass *p, int group)
     return (bn_affine){f.mean + at, f.a + at, f.beta + at, f.m1 + at, f.m2 + at};
 }
 
+/* The second pass over the data goes backwards, to meet first what the first pass left in the caches. */
+static ful__chunk chunk_from_behind(const bn_pass *p, int64_t chunk)
+{
+    return ful__chunk_of(&p->slabs, p->cut, p->chunks - 1 - chunk);
+}
+
 /* Rows of a tile that stays in the first-level cache while strips of its columns go by. */
 static int64_t tile_rows(const bn_pass *p)
 {
@@ -242,7 +248,7 @@ static void apply_piece(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
     const bn_pass *p = ctx;
-    const ful__chunk c = ful__chunk_of(&p->slabs, p->cut, chunk);
+    const ful__chunk c = chunk_from_behind(p, chunk);
     const int64_t tile = tile_rows(p);
     const float *residual = p->run->x[1];
     bn_span span = {.slabs = 1, .width = p->slabs.width, .stream = p->stream};
@@ -324,7 +330,7 @@ static void dx_piece(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
     const bn_pass *p = ctx;
-    const ful__chunk c = ful__chunk_of(&p->slabs, p->cut, chunk);
+    const ful__chunk c = chunk_from_behind(p, chunk);
     const int64_t tile = tile_rows(p);
     bn_span span = {.slabs = 1, .width = p->slabs.width, .stream = p->stream};
     for (int64_t i = c.image; i < c.image_end; i++)

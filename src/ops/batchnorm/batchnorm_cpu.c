@@ -275,7 +275,8 @@ ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run)
     } else {
         use_running_stats(&p, attr);
     }
-    p.stream = run->y != run->x[0] && run->y != run->x[1] && ful__worth_streaming(run->y, run->n * ful__count(op->y), p.slabs.width);
+    p.stream = run->y != run->x[0] && run->y != run->x[1] &&
+               ful__worth_streaming(run->y, run->n * ful__count(op->y), p.slabs.width);
     ful__parallel_for(p.chunks, apply_piece, &p);
     return FUL_OK;
 }

@@ -8,7 +8,7 @@
 
 #include "cli/cli.h"
 
-enum { TOP = 5, BATCH = 128, ROUTE_MAX = 16 };
+enum { TOP = 5, ROUTE_MAX = 16 };
 
 /* Prints and frees a jansson object. */
 static int print_json(json_t *object)
@@ -72,7 +72,7 @@ static int run_eval(const command *self, int argc, char **argv)
     if (split == 3) return usage_error(self, "--split %s: must be train, val or test", split_name);
     ful_model *model = NULL;
     ful_eval eval = {0};
-    ful_status status = ful_model_open(operands[0], BATCH, &model);
+    ful_status status = ful_model_open(operands[0], 0, &model);
     if (status == FUL_OK) {
         ful_data_config data = ful_model_config(model)->data;
         if (path) snprintf(data.path, sizeof data.path, "%s", path);

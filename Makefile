@@ -62,6 +62,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60) with libFuzzer; new inputs go t
 bench: build ## speed beside PyTorch, interleaved in one run (PEER_PYTHON: one that has torch; default: made in build/peers)
 	@if [ "$(PEER_PYTHON)" = build/peers/bin/python ]; then tools/setup bench && bench/peers/setup; fi
 	@python3 bench/compare.py $(FULCRUM) $(PEER_PYTHON) --out build/bench.json
+	@cmake --build $(RELEASE) --target bench_moe && $(RELEASE)/bench/bench_moe
 
 install: build ## program, libraries, headers, CMake package, fulcrum.pc, man page (PREFIX, DESTDIR)
 	@DESTDIR="$(DESTDIR)" cmake --install $(RELEASE) --prefix "$(PREFIX)" >build/install.log || { cat build/install.log; exit 1; }

@@ -246,6 +246,12 @@ static int explain_health(const facts *f, json_t *why, json_t *advice)
             100.0 * f->gap_train, 100.0 * f->paired.mean);
         bad |= say(advice, "More data or augmentation, fewer experts, or shared_init; the gain in fit is there to be used.");
     }
+    if (isfinite(f->gap_train) && f->gap_train < -OVERFIT && f->k < f->experts && f->verdict != HELPS) {
+        bad |= say(why,
+                   "It fits the training set worse as well (%+.2f points): each expert learns from only %.0f %% of the images.",
+                   100.0 * f->gap_train, 100.0 * f->k / f->experts);
+        bad |= say(advice, "Train longer, start the experts from the dense block (shared_init: true), or use fewer experts.");
+    }
     if (isfinite(f->gap_capacity) && fabs(f->gap_capacity - f->paired.mean) > LATE_COLLAPSE)
         bad |= say(why,
                    "Evaluated at the training capacity the gap is %+.2f points instead of %+.2f: predictions there depend on "

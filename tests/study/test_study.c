@@ -273,7 +273,7 @@ static json_t *judge(const double *moe, const double *dense, int n, double rho, 
         json_object_update(run, more);
         json_decref(more);
         json_array_append_new(runs[0], run);
-        json_array_append_new(runs[1], json_pack("{s:f, s:s}", "acc", dense[i], "init_hash", "x"));
+        json_array_append_new(runs[1], json_pack("{s:f, s:f, s:s}", "acc", dense[i], "train_acc", 0.9, "init_hash", "x"));
     }
     json_t *root = json_pack("{s:[{s:s, s:s, s:o, s:i, s:i, s:{s:f}}, {s:s, s:s, s:o}]}", "arms", "name", "moe", "kind", "moe",
                              "runs", runs[0], "experts", 8, "k", k, "rho", "exec", rho, "name", "dense", "kind", "dense",
@@ -308,12 +308,14 @@ static void verdicts_follow_the_numbers(void **state)
     assert_string_equal(verdict_of(root), "helps");
     json_decref(root);
 
-    root = judge(low, high, 6, 0.02, 1, "{\"effective_experts\": 1.4, \"dead\": 6, \"drop_rate\": 0.4, \"collapsed\": true}");
+    root = judge(low, high, 6, 0.02, 1,
+                 "{\"effective_experts\": 1.4, \"dead\": 6, \"drop_rate\": 0.4, \"train_acc\": 0.8, \"collapsed\": true}");
     assert_string_equal(verdict_of(root), "hurts");
     assert_true(says(root, "why", "Only 2.0 % of the executed MACs"));
     assert_true(says(root, "why", "one expert (k = 1)"));
     assert_true(says(root, "why", "collapsed in 6 of 6"));
     assert_true(says(root, "why", "dropped 40 %"));
+    assert_true(says(root, "why", "fits the training set worse as well (-10.00 points): each expert learns from only 12 %"));
     assert_true(says(root, "try", "Raise rho"));
     json_decref(root);
 

@@ -15,7 +15,7 @@
 enum { RESAMPLES = 10000 };
 
 static const double LOW_RHO = 0.05, MODEST_RHO = 0.20, HIGH_DROP = 0.10, LATE_COLLAPSE = 0.005, SLOW_STEP = 1.15,
-                    OVERFIT = 0.01;
+                    OVERFIT = 0.01, FAINT_GATES = 0.5;
 
 typedef enum verdict { INCOMPLETE, NO_EVIDENCE, HELPS, HURTS } verdict;
 static const char *const verdict_words[] = {"incomplete", "no evidence", "helps", "hurts"};
@@ -28,7 +28,7 @@ typedef struct facts {
     ful_paired paired;
     double p, p_holm, p_bonferroni;
     double gap_capacity, gap_best, gap_train, macs_ratio, params_ratio, time_ratio;
-    double rho_exec, rho_site, drop_rate, effective, dead;
+    double rho_exec, rho_site, drop_rate, effective, dead, gate_mass;
     int experts, k, collapsed;
     bool paired_init;
     verdict verdict;
@@ -127,6 +127,7 @@ static void gather(facts *f)
     f->drop_rate = mean_run(f->arm, "drop_rate");
     f->effective = mean_run(f->arm, "effective_experts");
     f->dead = mean_run(f->arm, "dead");
+    f->gate_mass = json_is_true(json_object_get(f->arm, "renorm")) ? 1.0 : mean_run(f->arm, "gate_mass");
     const double experts = ful__json_number(f->arm, "experts"), k = ful__json_number(f->arm, "k");
     f->experts = isfinite(experts) ? (int)experts : 0;
     f->k = isfinite(k) ? (int)k : 0;
@@ -228,6 +229,11 @@ static int explain_health(const facts *f, json_t *why, json_t *advice)
     } else if (isfinite(f->effective) && f->verdict != HELPS) {
         bad |= say(why, "The experts stayed alive: %.1f of %d effective, %.1f dead; collapse does not explain the result.",
                    f->effective, f->experts, f->dead);
+    }
+    if (f->gate_mass < FAINT_GATES && f->k > 1 && f->verdict != HELPS) {
+        bad |= say(why, "The gates of the chosen experts summed to only %.2f: what they add to the residual path is faint.",
+                   f->gate_mass);
+        bad |= say(advice, "Try gate: renorm, which makes the chosen gates sum to one.");
     }
     if (f->drop_rate > HIGH_DROP) {
         bad |= say(why, "Capacity dropped %.0f %% of the routed pairs in training.", 100.0 * f->drop_rate);

@@ -58,6 +58,7 @@ static int copy_figures(json_t *run, const json_t *result)
     bad |= json_object_set_new(run, "effective_experts", ful__json_real(ful__json_number(layer, "effective_experts")));
     bad |= json_object_set_new(run, "dead", ful__json_real(ful__json_number(layer, "dead")));
     bad |= json_object_set_new(run, "class_mi", ful__json_real(ful__json_number(layer, "class_mi")));
+    bad |= json_object_set_new(run, "gate_mass", ful__json_real(ful__json_number(layer, "gate_mass")));
     const bool collapsed = json_is_true(json_object_get(layer, "alarm")) || json_is_true(json_object_get(train, "alarm")) ||
                            json_is_true(json_object_get(layer, "collapse_sign"));
     return bad | json_object_set_new(run, "collapsed", json_boolean(collapsed));
@@ -242,6 +243,7 @@ static ful_status collect_arm(ful_study *s, int a, json_t **arm_out, json_t **da
             if (arm->config.net.moe[i].dense == 0) {
                 bad |= json_object_set_new(object, "experts", json_integer(arm->config.net.moe[i].moe.experts));
                 bad |= json_object_set_new(object, "k", json_integer(arm->config.net.moe[i].moe.k));
+                bad |= json_object_set_new(object, "renorm", json_boolean(arm->config.net.moe[i].moe.gate == FUL_GATE_RENORM));
                 break;
             }
         bad |= json_object_set_new(object, "health", arm_health(results, s->n_seeds));

@@ -302,7 +302,8 @@ static void verdicts_follow_the_numbers(void **state)
     (void)state;
     const double high[6] = {.80, .81, .82, .80, .81, .83}, low[6] = {.78, .80, .79, .785, .78, .80},
                  mixed[6] = {.79, .80, .78, .80, .775, .81};
-    const char *healthy = "{\"effective_experts\": 7.4, \"dead\": 0, \"drop_rate\": 0.02, \"collapsed\": false}";
+    const char *healthy =
+        "{\"gate_mass\": 0.3, \"effective_experts\": 7.4, \"dead\": 0, \"drop_rate\": 0.02, \"collapsed\": false}";
 
     json_t *root = judge(high, low, 6, 0.4, 2, healthy);
     assert_string_equal(verdict_of(root), "helps");
@@ -323,6 +324,7 @@ static void verdicts_follow_the_numbers(void **state)
     assert_string_equal(verdict_of(root), "no evidence");
     assert_true(says(root, "why", "would usually be missed"));
     assert_true(says(root, "why", "experts stayed alive"));
+    assert_true(says(root, "try", "gate: renorm"));
     json_decref(root);
 
     root = judge(high, low, 3, 0.4, 2, healthy);

@@ -9,9 +9,9 @@
 #ifndef FULCRUM_DATA_H
 #define FULCRUM_DATA_H
 
+#include <fulcrum/status.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <fulcrum/status.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,24 +23,26 @@ typedef enum ful_split { FUL_SPLIT_TRAIN = 0, FUL_SPLIT_VAL = 1, FUL_SPLIT_TEST 
 
 /* The `data:` block of a configuration. */
 typedef struct ful_data_config {
-    char name[FUL_NAME_MAX];   /* clusters | cifar10 | cifar100 | mnist | folder | pack: what lies at `path` (default "clusters") */
-    char path[FUL_PATH_MAX];   /* root; "" = $FULCRUM_DATA/<name> (FULCRUM_DATA default ../shared/data). Layouts are recognised, see ful_dataset_open */
-    char cache[FUL_PATH_MAX];  /* folder of decoded caches; "" = $XDG_CACHE_HOME/fulcrum or ~/.cache/fulcrum */
-    int size;                  /* height = width images are brought to; 0 = the set's own (default 0) */
-    int channels;              /* 1 or 3; 0 = the set's own (default 0) */
+    char name[FUL_NAME_MAX];  /* clusters | cifar10 | cifar100 | mnist | folder | pack: what lies at `path` (default "clusters")
+                               */
+    char path[FUL_PATH_MAX];  /* root; "" = $FULCRUM_DATA/<name> (FULCRUM_DATA default ../shared/data). Layouts are recognised,
+                                 see ful_dataset_open */
+    char cache[FUL_PATH_MAX]; /* folder of decoded caches; "" = $XDG_CACHE_HOME/fulcrum or ~/.cache/fulcrum */
+    int size;                 /* height = width images are brought to; 0 = the set's own (default 0) */
+    int channels;             /* 1 or 3; 0 = the set's own (default 0) */
     int train_limit, test_limit; /* use only the first n of each class-balanced, seed-free order; 0 = all (default 0) */
-    double val_fraction;       /* share of the training set split off for validation, by seed, class-balanced; 0..0.5 (default 0) */
-    uint64_t val_seed;         /* the seed of that split; the same in all arms (default 0) */
-    int crop_pad;              /* augment crop<N>: zero-pad by N and take a random crop; 0 = off (default 0) */
-    bool flip;                 /* augment flip: mirror with probability 1/2 (default false) */
-    bool normalize_given;      /* mean/std below were given; otherwise computed from the training split */
-    float mean[3], std[3];     /* per channel, of pixel/255 */
-    int workers;               /* loader threads, 0 = decode in the calling thread (default 1) */
+    double val_fraction;   /* share of the training set split off for validation, by seed, class-balanced; 0..0.5 (default 0) */
+    uint64_t val_seed;     /* the seed of that split; the same in all arms (default 0) */
+    int crop_pad;          /* augment crop<N>: zero-pad by N and take a random crop; 0 = off (default 0) */
+    bool flip;             /* augment flip: mirror with probability 1/2 (default false) */
+    bool normalize_given;  /* mean/std below were given; otherwise computed from the training split */
+    float mean[3], std[3]; /* per channel, of pixel/255 */
+    int workers;           /* loader threads, 0 = decode in the calling thread (default 1) */
     /* the generated set "clusters" */
-    int gen_train, gen_test;   /* images (default 4000, 1000) */
+    int gen_train, gen_test;       /* images (default 4000, 1000) */
     int gen_classes, gen_clusters; /* classes, latent clusters per class (default 10, 4) */
-    double gen_noise;          /* pixel noise sd, of 255 (default chosen so that a linear model stays under 60 %) */
-    uint64_t gen_seed;         /* (default 1) */
+    double gen_noise;              /* pixel noise sd, of 255 (default chosen so that a linear model stays under 60 %) */
+    uint64_t gen_seed;             /* (default 1) */
 } ful_data_config;
 
 FUL_API void ful_data_config_defaults(ful_data_config *config);
@@ -57,15 +59,15 @@ FUL_API ful_status ful_dataset_open(const ful_data_config *config, ful_split spl
 FUL_API void ful_dataset_destroy(ful_dataset **dataset);
 
 typedef struct ful_dataset_info {
-    int64_t count;             /* images in this split */
+    int64_t count; /* images in this split */
     int height, width, channels;
     int classes;
-    float mean[3], std[3];     /* of the training split (or as given), of pixel/255 */
-    uint64_t fingerprint;      /* XXH3 of pixels and labels of the split: the same data gives the same number */
+    float mean[3], std[3]; /* of the training split (or as given), of pixel/255 */
+    uint64_t fingerprint;  /* XXH3 of pixels and labels of the split: the same data gives the same number */
 } ful_dataset_info;
 FUL_API void ful_dataset_info_get(const ful_dataset *dataset, ful_dataset_info *out);
-FUL_API const char *ful_dataset_class_name(const ful_dataset *dataset, int label);            /* borrowed; "" if unknown */
-FUL_API const uint8_t *ful_dataset_image(const ful_dataset *dataset, int64_t index);            /* HWC bytes, borrowed */
+FUL_API const char *ful_dataset_class_name(const ful_dataset *dataset, int label);   /* borrowed; "" if unknown */
+FUL_API const uint8_t *ful_dataset_image(const ful_dataset *dataset, int64_t index); /* HWC bytes, borrowed */
 FUL_API int ful_dataset_label(const ful_dataset *dataset, int64_t index);
 /* Latent cluster of a generated image (0..gen_clusters-1), -1 where there is none. */
 FUL_API int ful_dataset_cluster(const ful_dataset *dataset, int64_t index);
@@ -73,13 +75,17 @@ FUL_API int ful_dataset_cluster(const ful_dataset *dataset, int64_t index);
 /* Writes the split as one mapped, checksummed file (doc/format-pack.md). Atomic. */
 FUL_API ful_status ful_dataset_pack(const ful_dataset *dataset, const char *path) FUL_CHECK_RESULT;
 
-/* What lies at a path, without training on it: one line of text per finding, e.g. unreadable files. Caller frees with ful_free. */
+/* What lies at a path, without training on it: one line of text per finding, e.g. unreadable files. Caller frees with ful_free.
+ */
 FUL_API ful_status ful_data_describe(const ful_data_config *config, bool json, char **text_out) FUL_CHECK_RESULT;
 /* The names `data.name` accepts, NULL-terminated, with a line about each. Static storage. */
-typedef struct ful_data_kind { const char *name, *about; } ful_data_kind;
+typedef struct ful_data_kind {
+    const char *name, *about;
+} ful_data_kind;
 FUL_API const ful_data_kind *ful_data_kinds(void);
 
-/* Decodes one image file or memory to 8-bit HWC of the given size (resize shorter side, centre crop; box/bilinear), 1 or 3 channels. */
+/* Decodes one image file or memory to 8-bit HWC of the given size (resize shorter side, centre crop; box/bilinear), 1 or 3
+ * channels. */
 FUL_API ful_status ful_image_load(const char *path, int size, int channels, uint8_t *hwc_out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_image_decode(const char *name, const void *bytes, uint64_t n_bytes, int size, int channels,
                                     uint8_t *hwc_out) FUL_CHECK_RESULT;
@@ -89,24 +95,26 @@ FUL_API void ful_free(void *ptr);
 
 typedef struct ful_loader ful_loader;
 typedef struct ful_loader_config {
-    int batch;                 /* images a batch, >= 1 (default 128) */
-    bool train;                /* shuffle and augment, drop the last partial batch (default false: in order, keep it) */
-    uint64_t seed;             /* run seed: keys shuffling and augmentation */
-    int crop_pad; bool flip;   /* augmentation, only when train */
-    int workers;               /* threads decoding ahead; 0 = none (default 1) */
-    float mean[3], std[3];     /* x = (pixel/255 - mean)/std */
+    int batch;     /* images a batch, >= 1 (default 128) */
+    bool train;    /* shuffle and augment, drop the last partial batch (default false: in order, keep it) */
+    uint64_t seed; /* run seed: keys shuffling and augmentation */
+    int crop_pad;
+    bool flip;             /* augmentation, only when train */
+    int workers;           /* threads decoding ahead; 0 = none (default 1) */
+    float mean[3], std[3]; /* x = (pixel/255 - mean)/std */
 } ful_loader_config;
 FUL_API void ful_loader_config_defaults(ful_loader_config *config);
 /* The data set is borrowed until the loader is destroyed. All memory is allocated here, none by next. */
-FUL_API ful_status ful_loader_create(const ful_dataset *dataset, const ful_loader_config *config, ful_loader **out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_loader_create(const ful_dataset *dataset, const ful_loader_config *config,
+                                     ful_loader **out) FUL_CHECK_RESULT;
 FUL_API void ful_loader_destroy(ful_loader **loader);
 FUL_API int64_t ful_loader_batches(const ful_loader *loader); /* batches an epoch */
 
 typedef struct ful_batch {
-    int n;                     /* images; 0 at the end of the epoch */
-    const float *x;            /* n*h*w*c, NHWC, normalised; borrowed until the next call */
-    const int32_t *label;      /* n */
-    const uint32_t *index;     /* n: position in the data set */
+    int n;                 /* images; 0 at the end of the epoch */
+    const float *x;        /* n*h*w*c, NHWC, normalised; borrowed until the next call */
+    const int32_t *label;  /* n */
+    const uint32_t *index; /* n: position in the data set */
 } ful_batch;
 /* Starts epoch `epoch` at batch `first` (0 at the start; a resumed run passes where it was). */
 FUL_API ful_status ful_loader_start(ful_loader *loader, int64_t epoch, int64_t first) FUL_CHECK_RESULT;

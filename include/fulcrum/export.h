@@ -4,9 +4,9 @@
 #define FULCRUM_EXPORT_H
 
 #if defined(__GNUC__)
-#define FUL_API __attribute__((visibility("default")))
+#define FUL_API               __attribute__((visibility("default")))
 #define FUL_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define FUL_CHECK_RESULT __attribute__((warn_unused_result))
+#define FUL_CHECK_RESULT      __attribute__((warn_unused_result))
 #else
 #define FUL_API
 #define FUL_PRINTF(fmt, args)

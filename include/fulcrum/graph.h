@@ -25,17 +25,25 @@ FUL_API ful_status ful_graph_set_output(ful_graph *g, ful_node node) FUL_CHECK_R
 FUL_API ful_status ful_graph_shape(const ful_graph *g, ful_node node, ful_shape *out) FUL_CHECK_RESULT;
 FUL_API int ful_graph_count(const ful_graph *g);
 
-FUL_API ful_status ful_graph_conv2d(ful_graph *g, const char *name, ful_node x, const ful_conv2d_attr *attr, ful_node *out) FUL_CHECK_RESULT;
-FUL_API ful_status ful_graph_linear(ful_graph *g, const char *name, ful_node x, const ful_linear_attr *attr, ful_node *out) FUL_CHECK_RESULT;
-FUL_API ful_status ful_graph_batchnorm(ful_graph *g, const char *name, ful_node x, const ful_batchnorm_attr *attr, ful_node *out) FUL_CHECK_RESULT;
-FUL_API ful_status ful_graph_layernorm(ful_graph *g, const char *name, ful_node x, const ful_layernorm_attr *attr, ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_conv2d(ful_graph *g, const char *name, ful_node x, const ful_conv2d_attr *attr,
+                                    ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_linear(ful_graph *g, const char *name, ful_node x, const ful_linear_attr *attr,
+                                    ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_batchnorm(ful_graph *g, const char *name, ful_node x, const ful_batchnorm_attr *attr,
+                                       ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_layernorm(ful_graph *g, const char *name, ful_node x, const ful_layernorm_attr *attr,
+                                       ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_act(ful_graph *g, const char *name, ful_node x, ful_act act, ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_add(ful_graph *g, const char *name, ful_node a, ful_node b, ful_node *out) FUL_CHECK_RESULT;
-FUL_API ful_status ful_graph_pool(ful_graph *g, const char *name, ful_node x, const ful_pool_attr *attr, ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_pool(ful_graph *g, const char *name, ful_node x, const ful_pool_attr *attr,
+                                  ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_global_avg_pool(ful_graph *g, const char *name, ful_node x, ful_node *out) FUL_CHECK_RESULT;
-FUL_API ful_status ful_graph_flatten(ful_graph *g, const char *name, ful_node x, ful_node *out) FUL_CHECK_RESULT; /* [h][w][c] order */
-FUL_API ful_status ful_graph_dropout(ful_graph *g, const char *name, ful_node x, const ful_dropout_attr *attr, ful_node *out) FUL_CHECK_RESULT;
-FUL_API ful_status ful_graph_scale(ful_graph *g, const char *name, ful_node x, const ful_scale_attr *attr, ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_flatten(ful_graph *g, const char *name, ful_node x,
+                                     ful_node *out) FUL_CHECK_RESULT; /* [h][w][c] order */
+FUL_API ful_status ful_graph_dropout(ful_graph *g, const char *name, ful_node x, const ful_dropout_attr *attr,
+                                     ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_scale(ful_graph *g, const char *name, ful_node x, const ful_scale_attr *attr,
+                                   ful_node *out) FUL_CHECK_RESULT;
 /* The mixture-of-experts node is declared in moe.h. */
 
 #ifdef __cplusplus

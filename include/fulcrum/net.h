@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A net: a graph with parameters, ready to train and to predict. Built from a short text-like config (resnet20, width 16, MoE after
- * stage 3 …) or from a graph made by hand.
+ * A net: a graph with parameters, ready to train and to predict. Built from a short text-like config (resnet20, width 16, MoE
+ * after stage 3 …) or from a graph made by hand.
  */
 #ifndef FULCRUM_NET_H
 #define FULCRUM_NET_H
@@ -19,28 +19,31 @@ typedef enum ful_place { FUL_PLACE_APPEND = 0, FUL_PLACE_REPLACE } ful_place;
 
 /* One item of the `moe:` list. */
 typedef struct ful_moe_site {
-    char at[32];               /* "head" (after global pooling) or "stage1".. (default "head") */
-    ful_place place;           /* after the stage's last block, or instead of it (default append) */
+    char at[32];     /* "head" (after global pooling) or "stage1".. (default "head") */
+    ful_place place; /* after the stage's last block, or instead of it (default append) */
     ful_moe_attr moe;
-    int dense;                 /* 0: a mixture. Otherwise this site is a dense block of width `dense` (the baselines of card I3) */
+    int dense; /* 0: a mixture. Otherwise this site is a dense block of width `dense` (the baselines of card I3) */
 } ful_moe_site;
 
 /* The `net:` block. */
 typedef struct ful_net_config {
-    char arch[32];             /* resnet8|14|20|32|56, resnet18|34, dwnet_s|m|l ("dwnet" = m), mlp, linear (default "resnet20") */
-    int width;                 /* channels of the first stage; 0 = the arch's own (resnet8..56 16, resnet18|34 64, dwnet_s|m|l 16|32|48, mlp 256) */
-    int depth;                 /* mlp: hidden layers; 0 = the arch's own */
-    int height, in_channels;   /* input (height = width), filled from the data set when 0 */
-    int classes;               /* filled from the data set when 0 */
-    double dropout;            /* before the classifier (default 0) */
-    double drop_path;          /* stochastic depth of the last block, linear over depth (default 0) */
-    char stem[16];             /* auto | small (3x3) | large (7x7/2 + max-pool): auto = small up to 64 px (default auto) */
+    char arch[32]; /* resnet8|14|20|32|56, resnet18|34, dwnet_s|m|l ("dwnet" = m), mlp, linear (default "resnet20") */
+    int width;     /* channels of the first stage; 0 = the arch's own (resnet8..56 16, resnet18|34 64, dwnet_s|m|l 16|32|48, mlp
+                      256) */
+    int depth;     /* mlp: hidden layers; 0 = the arch's own */
+    int height, in_channels; /* input (height = width), filled from the data set when 0 */
+    int classes;             /* filled from the data set when 0 */
+    double dropout;          /* before the classifier (default 0) */
+    double drop_path;        /* stochastic depth of the last block, linear over depth (default 0) */
+    char stem[16];           /* auto | small (3x3) | large (7x7/2 + max-pool): auto = small up to 64 px (default auto) */
     int n_moe;
     ful_moe_site moe[FUL_MOE_SITES_MAX];
 } ful_net_config;
 
 FUL_API void ful_net_config_defaults(ful_net_config *config);
-typedef struct ful_arch_about { const char *name, *about; } ful_arch_about;
+typedef struct ful_arch_about {
+    const char *name, *about;
+} ful_arch_about;
 FUL_API const ful_arch_about *ful_arch_names(void); /* ends with a NULL name */
 
 /* The graph of a config; the caller destroys it. FUL_ERR_CONFIG names key, value, rule. */
@@ -48,10 +51,10 @@ FUL_API ful_status ful_net_build_graph(const ful_net_config *config, ful_graph *
 
 typedef struct ful_net ful_net;
 typedef struct ful_net_options {
-    int batch_max;             /* n_max of training and evaluation (default 128) */
-    bool train;                /* also plan the training step (default true) */
-    uint64_t seed;             /* initial weights, dropout, router noise */
-    int classes;               /* class x expert tables; 0 = the output's channels */
+    int batch_max; /* n_max of training and evaluation (default 128) */
+    bool train;    /* also plan the training step (default true) */
+    uint64_t seed; /* initial weights, dropout, router noise */
+    int classes;   /* class x expert tables; 0 = the output's channels */
 } ful_net_options;
 FUL_API void ful_net_options_defaults(ful_net_options *options);
 /* Takes over the graph, also on failure. Parameters are initialised by (seed, name). */
@@ -64,8 +67,8 @@ typedef struct ful_tensor {
     int rank;
     int64_t shape[4], count;
     float *value;
-    float *grad;               /* NULL when not trainable */
-    bool decay;                /* weight decay applies */
+    float *grad; /* NULL when not trainable */
+    bool decay;  /* weight decay applies */
 } ful_tensor;
 FUL_API int ful_net_tensor_count(const ful_net *net);
 FUL_API ful_status ful_net_tensor(const ful_net *net, int i, ful_tensor *out) FUL_CHECK_RESULT;
@@ -74,23 +77,25 @@ FUL_API void ful_net_touched(ful_net *net); /* call after writing values: packed
 /* One training pass: gradients are ADDED to grad (zero them with the optimiser or ful_net_zero_grad). */
 typedef struct ful_step {
     int n;
-    const float *x;            /* [n][h][w][c] */
-    const int32_t *label;      /* [n] */
-    const float *soft;         /* [n][classes] soft targets instead, NULL usually */
+    const float *x;       /* [n][h][w][c] */
+    const int32_t *label; /* [n] */
+    const float *soft;    /* [n][classes] soft targets instead, NULL usually */
     float label_smoothing;
-    uint64_t step;             /* keys random draws */
-    double progress;           /* 0..1 through the training */
+    uint64_t step;   /* keys random draws */
+    double progress; /* 0..1 through the training */
     /* out */
-    double loss;               /* mean task loss: balance losses are NOT in it */
-    double aux_loss;           /* sum of coefficient * balance loss over layers */
+    double loss;     /* mean task loss: balance losses are NOT in it */
+    double aux_loss; /* sum of coefficient * balance loss over layers */
     int64_t correct;
 } ful_step;
 FUL_API ful_status ful_net_train_step(ful_net *net, ful_step *step) FUL_CHECK_RESULT;
 FUL_API void ful_net_zero_grad(ful_net *net);
 FUL_API void ful_net_after_step(ful_net *net, const ful_step *step); /* after the optimiser: router biases; implies touched */
 
-/* Inference: logits [n][classes]; any n >= 0 (cut into batches of batch_max). label may be NULL (fills class x expert statistics). */
-FUL_API ful_status ful_net_predict(ful_net *net, int n, const float *x, const int32_t *label, float *logits_out) FUL_CHECK_RESULT;
+/* Inference: logits [n][classes]; any n >= 0 (cut into batches of batch_max). label may be NULL (fills class x expert
+ * statistics). */
+FUL_API ful_status ful_net_predict(ful_net *net, int n, const float *x, const int32_t *label,
+                                   float *logits_out) FUL_CHECK_RESULT;
 /* Evaluate with the training capacity instead of the eval setting (on), or as configured (off, default). */
 FUL_API void ful_net_eval_training_capacity(ful_net *net, bool on);
 /* Values and shapes of the output. */
@@ -113,15 +118,15 @@ typedef struct ful_layer_cost {
 } ful_layer_cost;
 typedef struct ful_account {
     int n_layers;
-    ful_layer_cost *layers;    /* owned by the account */
+    ful_layer_cost *layers; /* owned by the account */
     int64_t params, params_active, params_experts;
-    int64_t macs;              /* executed nominally: B + R + kX */
-    int64_t macs_shared, macs_router, macs_routed; /* B, R, kX */
-    int64_t macs_one_expert, macs_all_experts;     /* X, EX */
+    int64_t macs;                                                /* executed nominally: B + R + kX */
+    int64_t macs_shared, macs_router, macs_routed;               /* B, R, kX */
+    int64_t macs_one_expert, macs_all_experts;                   /* X, EX */
     double rho_exec, rho_site, rho_total, rho_train, rho_params; /* card I2 */
-    int64_t capacity_pairs;    /* pairs a training batch of batch_max may keep, and */
-    int64_t nominal_pairs;     /* pairs it asks for: their ratio is the capacity padding */
-    uint64_t work_bytes, param_bytes, packed_bytes; /* of the planned net */
+    int64_t capacity_pairs;                                      /* pairs a training batch of batch_max may keep, and */
+    int64_t nominal_pairs;                                       /* pairs it asks for: their ratio is the capacity padding */
+    uint64_t work_bytes, param_bytes, packed_bytes;              /* of the planned net */
 } ful_account;
 FUL_API ful_status ful_net_account(const ful_net *net, ful_account *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_account(const ful_graph *g, ful_account *out) FUL_CHECK_RESULT; /* without plan figures (0) */

@@ -8,9 +8,9 @@
 #ifndef FULCRUM_OPS_H
 #define FULCRUM_OPS_H
 
+#include <fulcrum/status.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <fulcrum/status.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -26,72 +26,73 @@ typedef enum ful_act { FUL_ACT_NONE = 0, FUL_ACT_RELU, FUL_ACT_GELU, FUL_ACT_SIL
 typedef enum ful_init {
     FUL_INIT_ZEROS = 0,
     FUL_INIT_ONES,
-    FUL_INIT_HE_NORMAL,       /* N(0, gain*2/fan_in), He et al. 2015 */
-    FUL_INIT_LECUN_NORMAL,    /* N(0, gain*1/fan_in) */
-    FUL_INIT_TRUNC_NORMAL,    /* sd = gain, cut at two sd */
-    FUL_INIT_NORMAL           /* sd = gain */
+    FUL_INIT_HE_NORMAL,    /* N(0, gain*2/fan_in), He et al. 2015 */
+    FUL_INIT_LECUN_NORMAL, /* N(0, gain*1/fan_in) */
+    FUL_INIT_TRUNC_NORMAL, /* sd = gain, cut at two sd */
+    FUL_INIT_NORMAL        /* sd = gain */
 } ful_init;
 
 typedef struct ful_conv2d_attr {
-    int out_channels;          /* >= 1 */
-    int kernel_h, kernel_w;    /* >= 1 (default 3, 3) */
-    int stride_h, stride_w;    /* >= 1 (default 1, 1) */
-    int pad_h, pad_w;          /* zeros on both sides, 0 <= pad < effective kernel (default 0, 0) */
+    int out_channels;           /* >= 1 */
+    int kernel_h, kernel_w;     /* >= 1 (default 3, 3) */
+    int stride_h, stride_w;     /* >= 1 (default 1, 1) */
+    int pad_h, pad_w;           /* zeros on both sides, 0 <= pad < effective kernel (default 0, 0) */
     int dilation_h, dilation_w; /* >= 1 (default 1, 1) */
-    int groups;                /* divides both channel counts (default 1) */
-    bool bias;                 /* (default false) */
-    ful_init init;             /* (default FUL_INIT_HE_NORMAL) */
-    float gain;                /* variance factor of the init (default 1) */
+    int groups;                 /* divides both channel counts (default 1) */
+    bool bias;                  /* (default false) */
+    ful_init init;              /* (default FUL_INIT_HE_NORMAL) */
+    float gain;                 /* variance factor of the init (default 1) */
 } ful_conv2d_attr;
 /* weight [out][in/groups][kh][kw], bias [out]. MACs: out*oh*ow*(in/groups)*kh*kw (padding counted, as the field does). */
 FUL_API void ful_conv2d_defaults(ful_conv2d_attr *attr);
 
 typedef struct ful_linear_attr {
-    int out_features;          /* works on the channel axis of every position (h, w) */
-    bool bias;                 /* (default true) */
-    ful_init init;             /* (default FUL_INIT_LECUN_NORMAL) */
-    float gain;                /* (default 1) */
+    int out_features; /* works on the channel axis of every position (h, w) */
+    bool bias;        /* (default true) */
+    ful_init init;    /* (default FUL_INIT_LECUN_NORMAL) */
+    float gain;       /* (default 1) */
 } ful_linear_attr;
 /* weight [out][in], bias [out]. */
 FUL_API void ful_linear_defaults(ful_linear_attr *attr);
 
 typedef struct ful_batchnorm_attr {
-    float eps;                 /* (default 1e-5) */
-    float momentum;            /* running = (1-momentum)*running + momentum*batch; running variance is the unbiased one (default 0.1) */
-    bool zero_gamma;           /* gamma starts at 0 instead of 1 (default false) */
-    ful_act act;               /* fused after it: none or relu; set by the graph's fusion pass (default none) */
-    bool residual;             /* y = act(norm(x0) + x1); set by the fusion pass (default false) */
+    float eps;       /* (default 1e-5) */
+    float momentum;  /* running = (1-momentum)*running + momentum*batch; running variance is the unbiased one (default 0.1) */
+    bool zero_gamma; /* gamma starts at 0 instead of 1 (default false) */
+    ful_act act;     /* fused after it: none or relu; set by the graph's fusion pass (default none) */
+    bool residual;   /* y = act(norm(x0) + x1); set by the fusion pass (default false) */
 } ful_batchnorm_attr;
 /* weight(gamma) bias(beta) running_mean running_var, each [c]. */
 FUL_API void ful_batchnorm_defaults(ful_batchnorm_attr *attr);
 
 typedef enum ful_norm_scope { FUL_NORM_CHANNELS = 0, FUL_NORM_IMAGE } ful_norm_scope;
 typedef struct ful_layernorm_attr {
-    float eps;                 /* (default 1e-5) */
-    ful_norm_scope scope;      /* over the channels of each position, or over the whole image (GroupNorm with one group) (default channels) */
-    bool affine;               /* weight [c], bias [c] (default true) */
+    float eps; /* (default 1e-5) */
+    ful_norm_scope
+        scope;   /* over the channels of each position, or over the whole image (GroupNorm with one group) (default channels) */
+    bool affine; /* weight [c], bias [c] (default true) */
 } ful_layernorm_attr;
 FUL_API void ful_layernorm_defaults(ful_layernorm_attr *attr);
 
 typedef enum ful_pool_kind { FUL_POOL_MAX = 0, FUL_POOL_AVG } ful_pool_kind;
 typedef struct ful_pool_attr {
     ful_pool_kind kind;
-    int kernel, stride, pad;   /* average pooling divides by the number of real (unpadded) pixels */
+    int kernel, stride, pad; /* average pooling divides by the number of real (unpadded) pixels */
 } ful_pool_attr;
 
 typedef struct ful_dropout_attr {
-    float p;                   /* 0 <= p < 1: probability to drop; kept values are scaled by 1/(1-p) in training, identity at eval */
-    bool whole_image;          /* stochastic depth (Huang et al. 2016): one draw an image instead of one a value */
+    float p;          /* 0 <= p < 1: probability to drop; kept values are scaled by 1/(1-p) in training, identity at eval */
+    bool whole_image; /* stochastic depth (Huang et al. 2016): one draw an image instead of one a value */
 } ful_dropout_attr;
 
 typedef struct ful_scale_attr {
-    bool learnable;            /* weight [c] that starts at `value`; otherwise the constant `value` */
+    bool learnable; /* weight [c] that starts at `value`; otherwise the constant `value` */
     float value;
 } ful_scale_attr;
 
 /*
- * What this machine and build can do, as text or JSON: CPU and the kernels chosen, threads, oneDNN's version, memory pages, and what would be slow
- * here and why. Caller frees with ful_free.
+ * What this machine and build can do, as text or JSON: CPU and the kernels chosen, threads, oneDNN's version, memory pages, and
+ * what would be slow here and why. Caller frees with ful_free.
  */
 FUL_API ful_status ful_machine_describe(bool json, char **text_out) FUL_CHECK_RESULT;
 

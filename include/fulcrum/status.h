@@ -16,18 +16,18 @@ extern "C" {
 #endif
 
 /* X(name, number, meaning). Numbers never change; new codes go to the end. */
-#define FUL_STATUS_TABLE(X)                                         \
-    X(OK, 0, "success")                                             \
-    X(ERR_ARG, 1, "an argument breaks the function's contract")     \
-    X(ERR_CONFIG, 2, "a configuration is invalid")                  \
-    X(ERR_DATA, 3, "a data set or image is missing or damaged")     \
-    X(ERR_FORMAT, 4, "a file is not of the expected format")        \
-    X(ERR_IO, 5, "the operating system refused a file operation")   \
-    X(ERR_MEMORY, 6, "memory could not be allocated")               \
-    X(ERR_UNSUPPORTED, 7, "this build or machine cannot do that")   \
-    X(ERR_NUMERIC, 8, "a value became NaN or infinite")             \
-    X(ERR_COLLAPSE, 9, "a mixture of experts collapsed")            \
-    X(ERR_INTERRUPTED, 10, "the user asked to stop")                \
+#define FUL_STATUS_TABLE(X)                                       \
+    X(OK, 0, "success")                                           \
+    X(ERR_ARG, 1, "an argument breaks the function's contract")   \
+    X(ERR_CONFIG, 2, "a configuration is invalid")                \
+    X(ERR_DATA, 3, "a data set or image is missing or damaged")   \
+    X(ERR_FORMAT, 4, "a file is not of the expected format")      \
+    X(ERR_IO, 5, "the operating system refused a file operation") \
+    X(ERR_MEMORY, 6, "memory could not be allocated")             \
+    X(ERR_UNSUPPORTED, 7, "this build or machine cannot do that") \
+    X(ERR_NUMERIC, 8, "a value became NaN or infinite")           \
+    X(ERR_COLLAPSE, 9, "a mixture of experts collapsed")          \
+    X(ERR_INTERRUPTED, 10, "the user asked to stop")              \
     X(ERR_INTERNAL, 11, "a library underneath failed; please report it")
 
 typedef enum ful_status {

@@ -6,10 +6,10 @@
 #ifndef FULCRUM_TRAIN_H
 #define FULCRUM_TRAIN_H
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <fulcrum/data.h>
 #include <fulcrum/net.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,39 +20,41 @@ typedef enum ful_schedule { FUL_SCHEDULE_COSINE = 0, FUL_SCHEDULE_STEP, FUL_SCHE
 
 /* The `train:` block. */
 typedef struct ful_train_config {
-    int epochs, batch;            /* (default 30, 128) */
-    ful_optimizer optimizer;      /* (default sgd) */
-    double lr;                    /* peak (default 0.1 for sgd, 1e-3 for adamw) */
-    double momentum;              /* sgd (default 0.9) */
-    bool nesterov;                /* (default true) */
-    double beta1, beta2, eps;     /* adamw (default 0.9, 0.999, 1e-8) */
-    double weight_decay;          /* not on norms and biases; sgd: added to the gradient, adamw: decoupled (default 5e-4 | 0.05) */
-    ful_schedule schedule;        /* (default cosine) */
-    double lr_final;              /* share of lr at the end of cosine and linear (default 0) */
-    double warmup;                /* epochs of linear warm-up, may be fractional (default 0) */
-    int step_epochs; double step_gamma; /* step: lr *= gamma every so many epochs (default 10, 0.1) */
-    double label_smoothing;       /* 0..1 (default 0) */
-    double clip_norm;             /* global gradient norm limit; 0 = off (default 0) */
-    double ema;                   /* decay of an averaged copy of the weights, evaluated instead of them; 0 = off (default 0) */
-    uint64_t seed;                /* (default 1) */
-    int eval_every;               /* epochs between evaluations on val (or nothing); the last epoch always evaluates test (default 1) */
-    bool eval_test;               /* also evaluate test every eval_every epochs, for curves only; never used to choose (default true) */
-    bool collapse_stop;           /* a collapse alarm (3 epochs in a row) stops the run instead of warning (default false) */
-    int threads;                  /* 0 = as set for the process (default 0) */
+    int epochs, batch;        /* (default 30, 128) */
+    ful_optimizer optimizer;  /* (default sgd) */
+    double lr;                /* peak (default 0.1 for sgd, 1e-3 for adamw) */
+    double momentum;          /* sgd (default 0.9) */
+    bool nesterov;            /* (default true) */
+    double beta1, beta2, eps; /* adamw (default 0.9, 0.999, 1e-8) */
+    double weight_decay;      /* not on norms and biases; sgd: added to the gradient, adamw: decoupled (default 5e-4 | 0.05) */
+    ful_schedule schedule;    /* (default cosine) */
+    double lr_final;          /* share of lr at the end of cosine and linear (default 0) */
+    double warmup;            /* epochs of linear warm-up, may be fractional (default 0) */
+    int step_epochs;
+    double step_gamma;      /* step: lr *= gamma every so many epochs (default 10, 0.1) */
+    double label_smoothing; /* 0..1 (default 0) */
+    double clip_norm;       /* global gradient norm limit; 0 = off (default 0) */
+    double ema;             /* decay of an averaged copy of the weights, evaluated instead of them; 0 = off (default 0) */
+    uint64_t seed;          /* (default 1) */
+    int eval_every;     /* epochs between evaluations on val (or nothing); the last epoch always evaluates test (default 1) */
+    bool eval_test;     /* also evaluate test every eval_every epochs, for curves only; never used to choose (default true) */
+    bool collapse_stop; /* a collapse alarm (3 epochs in a row) stops the run instead of warning (default false) */
+    int threads;        /* 0 = as set for the process (default 0) */
 } ful_train_config;
 
 /* A whole configuration. */
 typedef struct ful_config {
     ful_data_config data;
-    ful_net_config net;           /* with the `moe:` list in net.moe */
+    ful_net_config net; /* with the `moe:` list in net.moe */
     ful_train_config train;
 } ful_config;
 
 FUL_API void ful_config_defaults(ful_config *config);
 /*
- * Reads YAML (path NULL: defaults only) and then applies n_set assignments "train.lr=0.05". Unknown keys, wrong types and values out of range are
- * FUL_ERR_CONFIG: "cannot use <file>, line <l>: train.lr = -1: must be > 0". A top-level `dense: active|single|param` turns every mixture site
- * into its dense baseline (card I3), a top-level `router: NAME` replaces every site's router.
+ * Reads YAML (path NULL: defaults only) and then applies n_set assignments "train.lr=0.05". Unknown keys, wrong types and
+ * values out of range are FUL_ERR_CONFIG: "cannot use <file>, line <l>: train.lr = -1: must be > 0". A top-level `dense:
+ * active|single|param` turns every mixture site into its dense baseline (card I3), a top-level `router: NAME` replaces every
+ * site's router.
  */
 FUL_API ful_status ful_config_load(const char *path, const char *const *set, int n_set, ful_config *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_config_parse(const char *name, const char *yaml, ful_config *out) FUL_CHECK_RESULT;
@@ -65,54 +67,58 @@ FUL_API ful_status ful_config_resolve(ful_config *config) FUL_CHECK_RESULT;
 
 /* Progress of a run, handed to the callback after steps (at most every 0.2 s) and at the end of each epoch. */
 typedef struct ful_progress {
-    int epoch, epochs;            /* 1-based */
-    int64_t step, steps;          /* in this epoch */
+    int epoch, epochs;                   /* 1-based */
+    int64_t step, steps;                 /* in this epoch */
     double loss, aux_loss, accuracy, lr; /* running means over the epoch */
     double images_per_second, seconds_left;
-    double drop_rate, balance;    /* worst layer; balance = effective experts / experts (1 = even). NaN without MoE */
+    double drop_rate, balance; /* worst layer; balance = effective experts / experts (1 = even). NaN without MoE */
     bool epoch_end;
     double val_accuracy, test_accuracy; /* at epoch_end, NaN when not evaluated */
-    const char *alarm;            /* NULL or e.g. "stage3.moe: 3 of 8 experts dead for 3 epochs" */
+    const char *alarm;                  /* NULL or e.g. "stage3.moe: 3 of 8 experts dead for 3 epochs" */
 } ful_progress;
 typedef void (*ful_progress_fn)(void *cookie, const ful_progress *progress);
 
 typedef struct ful_train_options {
-    bool resume;                  /* go on from last.safetensors when the folder has one (default false: a non-empty run folder is refused) */
-    ful_progress_fn progress;     /* may be NULL */
-    void *cookie;                 /* remains the caller's */
-    const volatile int *stop;     /* may be NULL; when it becomes non-zero: checkpoint, FUL_ERR_INTERRUPTED */
-    const char *arm;              /* name written to result.json (default "") */
+    bool resume; /* go on from last.safetensors when the folder has one (default false: a non-empty run folder is refused) */
+    ful_progress_fn progress; /* may be NULL */
+    void *cookie;             /* remains the caller's */
+    const volatile int *stop; /* may be NULL; when it becomes non-zero: checkpoint, FUL_ERR_INTERRUPTED */
+    const char *arm;          /* name written to result.json (default "") */
 } ful_train_options;
 
 typedef struct ful_result {
-    double test_accuracy, test_loss, test_accuracy_capacity; /* last epoch; dropless and at training capacity (NaN without MoE) */
-    double val_accuracy;          /* NaN without a validation split */
+    double test_accuracy, test_loss,
+        test_accuracy_capacity; /* last epoch; dropless and at training capacity (NaN without MoE) */
+    double val_accuracy;        /* NaN without a validation split */
     double train_loss, train_accuracy;
     double seconds, images_per_second;
     int epochs;
 } ful_result;
 
 /* Trains into `folder` (created). result_out may be NULL. A finished run (result.json) with resume returns at once. */
-FUL_API ful_status ful_train(const ful_config *config, const char *folder, const ful_train_options *options, ful_result *result_out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_train(const ful_config *config, const char *folder, const ful_train_options *options,
+                             ful_result *result_out) FUL_CHECK_RESULT;
 
-/* A trained model: opens a run folder or a checkpoint file (which carries its config). batch_max: images a pass; 0 = the training batch,
- * which evaluating at the training capacity needs. */
+/* A trained model: opens a run folder or a checkpoint file (which carries its config). batch_max: images a pass; 0 = the
+ * training batch, which evaluating at the training capacity needs. */
 typedef struct ful_model ful_model;
 FUL_API ful_status ful_model_open(const char *run_or_checkpoint, int batch_max, ful_model **out) FUL_CHECK_RESULT;
 FUL_API void ful_model_destroy(ful_model **model);
-FUL_API ful_net *ful_model_net(ful_model *model);                   /* borrowed */
-FUL_API const ful_config *ful_model_config(const ful_model *model); /* borrowed */
+FUL_API ful_net *ful_model_net(ful_model *model);                            /* borrowed */
+FUL_API const ful_config *ful_model_config(const ful_model *model);          /* borrowed */
 FUL_API const char *ful_model_class_name(const ful_model *model, int label); /* from the checkpoint; borrowed */
 /* 8-bit HWC image -> normalised input as in training. */
-FUL_API ful_status ful_model_predict_image(ful_model *model, const char *path, float *prob_out /* [classes] */) FUL_CHECK_RESULT;
+FUL_API ful_status ful_model_predict_image(ful_model *model, const char *path,
+                                           float *prob_out /* [classes] */) FUL_CHECK_RESULT;
 
 typedef struct ful_eval {
     int64_t count, correct, correct_top5;
     double loss, seconds;
     int classes;
-    int64_t *confusion;           /* [classes][classes], row true, column predicted; owned */
+    int64_t *confusion; /* [classes][classes], row true, column predicted; owned */
 } ful_eval;
-FUL_API ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_split split, bool training_capacity, ful_eval *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_split split, bool training_capacity,
+                                  ful_eval *out) FUL_CHECK_RESULT;
 FUL_API void ful_eval_deinit(ful_eval *eval);
 /* Text or JSON about a checkpoint: tensors, experts, routing health. Caller frees with ful_free. */
 FUL_API ful_status ful_model_inspect(const char *run_or_checkpoint, bool json, char **text_out) FUL_CHECK_RESULT;

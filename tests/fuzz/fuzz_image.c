@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a JPEG or PNG: refused with a sentence, or decoded to the same pixels each time. */
-#include <fulcrum/data.h>
 #include "data_target.h"
+#include <fulcrum/data.h>
 
 enum { SIZE = 9 };
 

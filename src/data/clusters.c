@@ -154,7 +154,7 @@ static void draw_sign(const plan *p, draws *d, uint8_t *rgb, int quarter, sign s
     const int y0 = (quarter >> 1) * half + slack / 2 - wander + below(d, 2 * wander + 1);
     for (int cell = 0; cell < CELLS * CELLS; cell += 4) {
         const uint32_t bytes = draw(d);
-        for (int i = 0; i < 4; i++) s.glyph ^= (uint32_t)((bytes >> 8 * i & 255) < WRONG_CELLS) << (cell + i);
+        for (int i = 0; i < 4; i++) s.glyph ^= (uint32_t)((int)(bytes >> 8 * i & 255) < WRONG_CELLS) << (cell + i);
     }
     for (int y = 0; y < side; y++) {
         for (int x = 0; x < side; x++) {

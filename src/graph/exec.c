@@ -310,6 +310,15 @@ void ful__exec_after_step(ful__exec *exec, const ful__exec_run *run)
     }
 }
 
+ful_status ful__exec_prepare(ful__exec *exec, int n)
+{
+    for (int i = 0; i < exec->p.n_steps; i++) {
+        ful__op *op = exec->p.steps[i].op;
+        if (op->type->prepare) FUL_TRY(op->type->prepare(op, n));
+    }
+    return FUL_OK;
+}
+
 static bool all_finite(const float *x, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)

@@ -36,6 +36,9 @@ int ful__exec_n_params(const ful__exec *exec);
 const ful__param *ful__exec_param(const ful__exec *exec, int i);
 
 bool ful__exec_backward_reads_y(const ful__exec *exec);
+/* Makes runs of n images allocate nothing, not even the first: for a run whose n changes from step to step. */
+ful_status ful__exec_prepare(ful__exec *exec, int n) FUL_CHECK_RESULT;
+
 size_t ful__exec_work_bytes(const ful__exec *exec, int n); /* arena + scratch of one step: fixed + n * per_image */
 size_t ful__exec_work_bytes_per_image(const ful__exec *exec);
 size_t ful__exec_work_bytes_fixed(const ful__exec *exec);

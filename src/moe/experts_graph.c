@@ -20,7 +20,10 @@ ful_status ful__experts_plan_graph(ful__experts *x, ful__layout layout)
                 (long long)x->most.one);
     const ful__exec_spec spec = {
         .n_max = (int)x->most.one, .train = x->train, .x_layout = layout, .y_layout = layout, .need_dx = true};
-    return ful__exec_create(x->graph, &spec, &x->exec);
+    FUL_TRY(ful__exec_create(x->graph, &spec, &x->exec));
+    /* an expert's share of a training batch may be any number of rows, and no step may allocate */
+    for (int n = 1; x->train && n <= spec.n_max; n++) FUL_TRY(ful__exec_prepare(x->exec, n));
+    return FUL_OK;
 }
 
 static size_t gathered_bytes(const ful__experts *x, ful__rows_bound bound)

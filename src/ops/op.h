@@ -116,6 +116,7 @@ struct ful__op_type {
     /* in: op->x_layout = what the neighbours offer. out: op->x_layout = what is demanded, op->y_layout = what comes out. */
     void (*layouts)(ful__op *op);
     ful_status (*plan)(ful__op *op, int n_max, bool train);
+    ful_status (*prepare)(ful__op *op, int n); /* optional: whatever a run of n images would make when it first meets n */
     ful_status (*forward)(ful__op *op, const ful__run *run);
     ful_status (*backward)(ful__op *op, const ful__run *run);
     void (*after_step)(ful__op *op, const ful__run *run); /* optional: after the optimiser's step (router biases) */

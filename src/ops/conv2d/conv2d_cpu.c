@@ -136,6 +136,11 @@ static void add_residual(const conv_op *op, const ful__run *run)
     ful__parallel_for(ful__pieces(a.count), add_piece, &a);
 }
 
+static ful_status prepare(ful__op *base, int n)
+{
+    return ful__dnnl_conv_prepare(((conv_op *)base)->dnnl, n);
+}
+
 static ful_status forward(ful__op *base, const ful__run *run)
 {
     conv_op *op = (conv_op *)base;
@@ -165,6 +170,7 @@ const ful__op_type ful__op_conv2d = {.name = "conv2d",
                                      .create = conv2d_create,
                                      .layouts = layouts,
                                      .plan = plan,
+                                     .prepare = prepare,
                                      .forward = forward,
                                      .backward = backward,
                                      .destroy = destroy};

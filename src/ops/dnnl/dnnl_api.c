@@ -336,6 +336,14 @@ static void binding_give(ful__dnnl_kernel *k, ful__dnnl_binding *b)
     pthread_mutex_unlock(&k->lock);
 }
 
+ful_status ful__dnnl_kernel_prepare(ful__dnnl_kernel *k, const char *name)
+{
+    ful__dnnl_binding *b;
+    FUL_TRY(binding_take(k, name, &b));
+    binding_give(k, b);
+    return FUL_OK;
+}
+
 static dnnl_status_t execute(const ful__dnnl_kernel *k, ful__dnnl_binding *b, void *const *buffer, void *scratch)
 {
     dnnl_status_t status = dnnl_success;

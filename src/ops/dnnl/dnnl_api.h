@@ -78,6 +78,8 @@ ful_status ful__dnnl_kernel_create(dnnl_primitive_desc_t pd, const int *args, in
                                    ful__dnnl_kernel **out) FUL_CHECK_RESULT;
 void ful__dnnl_kernel_destroy(ful__dnnl_kernel **kernel);
 /* buffer[i] belongs to args[i]. scratch holds at least room bytes; where that is too little the binding brings its own. */
+/* Makes now what the first run would. */
+ful_status ful__dnnl_kernel_prepare(ful__dnnl_kernel *kernel, const char *name) FUL_CHECK_RESULT;
 ful_status ful__dnnl_kernel_run(ful__dnnl_kernel *kernel, void *const *buffer, void *scratch, size_t room,
                                 const char *name) FUL_CHECK_RESULT;
 

@@ -230,6 +230,17 @@ static ful_status get_kernel(ful__dnnl_conv *c, ful__dnnl_pass pass, int n, ful_
     return status;
 }
 
+ful_status ful__dnnl_conv_prepare(ful__dnnl_conv *c, int n)
+{
+    const int passes = c->spec.train ? FUL__DNNL_PASSES : 1;
+    for (int pass = 0; pass < passes; pass++) {
+        ful__dnnl_kernel *k;
+        FUL_TRY(get_kernel(c, (ful__dnnl_pass)pass, n, &k));
+        FUL_TRY(ful__dnnl_kernel_prepare(k, c->name));
+    }
+    return FUL_OK;
+}
+
 /* Life ------------------------------------------------------------------------------------------------------------------- */
 
 /* The packed layout that the kernel for n_max has chosen is the one for all n. */

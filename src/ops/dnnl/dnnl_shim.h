@@ -56,6 +56,8 @@ typedef struct ful__dnnl_conv_run {
     float *dx, *dw, *db; /* dx overwritten, dw and db added to; each may be NULL */
     void *packed, *scratch;
 } ful__dnnl_conv_run;
+/* Makes the primitives for n images now. */
+ful_status ful__dnnl_conv_prepare(ful__dnnl_conv *conv, int n) FUL_CHECK_RESULT;
 ful_status ful__dnnl_conv_forward(ful__dnnl_conv *conv, const ful__dnnl_conv_run *run) FUL_CHECK_RESULT;
 ful_status ful__dnnl_conv_backward(ful__dnnl_conv *conv, const ful__dnnl_conv_run *run) FUL_CHECK_RESULT;
 

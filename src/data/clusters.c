@@ -4,7 +4,7 @@
  * is for. An image of class y in latent cluster k has four signs, one in each quarter, in random order:
  *
  *   signal      glyph meaning[k][y] in the hue of cluster k: the same glyph means another class in another cluster
- *   marker      the black and white glyph of cluster k: it tells which of the coloured glyphs counts, and how to read it
+ *   marker      the glyph of cluster k in a colour of its own: it tells which of the others counts, and how to read it
  *   distractor  a random class's glyph in the hue of another cluster
  *   clutter     a random grey pattern
  *
@@ -26,10 +26,10 @@ enum {
     CELLS = 4, /* a glyph is CELLS x CELLS cells, GLYPH_ON of them set */
     GLYPH_ON = 8,
     GLYPH_APART = 6, /* cells in which two glyphs differ, where enough such glyphs can be found */
-    WRONG_CELLS = 0, /* of 256: cells that are drawn the wrong way round */
     FULL = 256,      /* opacities */
     SIGNAL_LEAST = 180,
-    DISTRACTOR_LEAST = 51, /* often fainter than the signal, so that learning can begin without the marker */
+    MARKER_LEAST = 200,
+    DISTRACTOR_LEAST = 120, /* often fainter than the signal, so that learning can begin without the marker */
     CLUTTER_OPACITY = 128,
     HUE_LOW = 60,
     HUE_HIGH = 230,
@@ -41,7 +41,7 @@ typedef struct plan {
     int classes, clusters, size, channels;
     uint32_t glyph[FUL__CLUSTERS_CLASSES_MAX + FUL__CLUSTERS_MAX];  /* signs, then markers */
     uint32_t meaning[FUL__CLUSTERS_MAX][FUL__CLUSTERS_CLASSES_MAX]; /* glyph of class y in cluster k */
-    uint8_t hue[FUL__CLUSTERS_MAX][3];
+    uint8_t hue[FUL__CLUSTERS_MAX][3], marker[FUL__CLUSTERS_MAX][3], dark[FUL__CLUSTERS_MAX][3]; /* colours of cluster k */
     ful__stream stream;
     int32_t noise;            /* 2^16 * sd / (sd of a sum of four uniform bytes) */
     int64_t first, count;     /* of the block */
@@ -123,6 +123,8 @@ static void make_plan(plan *p, const ful_data_config *config, ful_split split)
     for (int k = 0; k < p->clusters; k++) {
         ful__rng_permutation(meaning, (uint64_t)k, p->meaning[k], (uint32_t)p->classes);
         hue_colour(1536 * k / p->clusters, p->hue[k]);
+        hue_colour(1536 * k / p->clusters + 768 / p->clusters, p->marker[k]); /* half way to the next */
+        for (int c = 0; c < 3; c++) p->dark[k][c] = p->marker[k][c] / 2;
     }
 }
 
@@ -146,16 +148,12 @@ typedef struct sign {
     int opacity;
 } sign;
 
-/* Blends a sign into quarter `quarter` of the image, at a place that varies a little, with a few cells wrong. */
+/* Blends a sign into quarter `quarter` of the image, at a place that varies a little. */
 static void draw_sign(const plan *p, draws *d, uint8_t *rgb, int quarter, sign s)
 {
-    const int half = p->size / 2, side = p->size * 3 / 8, slack = half - side, wander = slack / 4;
+    const int half = p->size / 2, side = p->size * 3 / 8, slack = half - side, wander = slack / 2;
     const int x0 = (quarter & 1) * half + slack / 2 - wander + below(d, 2 * wander + 1);
     const int y0 = (quarter >> 1) * half + slack / 2 - wander + below(d, 2 * wander + 1);
-    for (int cell = 0; cell < CELLS * CELLS; cell += 4) {
-        const uint32_t bytes = draw(d);
-        for (int i = 0; i < 4; i++) s.glyph ^= (uint32_t)((int)(bytes >> 8 * i & 255) < WRONG_CELLS) << (cell + i);
-    }
     for (int y = 0; y < side; y++) {
         for (int x = 0; x < side; x++) {
             const int cell = y * CELLS / side * CELLS + x * CELLS / side;
@@ -183,12 +181,20 @@ static int opacity(draws *d, int least)
     return least + below(d, FULL + 1 - least);
 }
 
-/* Image i: class i mod classes, cluster (i / classes) mod clusters, so every prefix of the set is balanced in both. */
+/*
+ * Image i has class y = i mod classes. Of six images of a class three lie in cluster y (mod clusters), two in y + 1, one in y +
+ * 2: the marker alone says a little about the class, and every class is a mixture.
+ */
+static int cluster_of(const plan *p, int64_t i)
+{
+    static const int home[6] = {0, 1, 0, 2, 0, 1};
+    return (int)((i % p->classes + home[i / p->classes % 6]) % p->clusters);
+}
+
 static void draw_image(const plan *p, int64_t i, uint8_t *rgb)
 {
-    static const uint8_t white[3] = {240, 240, 240}, black[3] = {15, 15, 15};
     draws d = {.stream = p->stream, .image = (uint64_t)i};
-    const int y = (int)(i % p->classes), k = (int)(i / p->classes % p->clusters);
+    const int y = (int)(i % p->classes), k = cluster_of(p, i);
     int quarter[4] = {0, 1, 2, 3};
     for (int n = 4; n > 1; n--) {
         const int other = below(&d, n), held = quarter[n - 1];
@@ -198,8 +204,9 @@ static void draw_image(const plan *p, int64_t i, uint8_t *rgb)
     draw_background(p, &d, rgb);
     draw_sign(p, &d, rgb, quarter[0],
               (sign){.glyph = p->glyph[p->meaning[k][y]], .on = p->hue[k], .opacity = opacity(&d, SIGNAL_LEAST)});
-    draw_sign(p, &d, rgb, quarter[1],
-              (sign){.glyph = p->glyph[p->classes + k], .on = white, .off = black, .opacity = opacity(&d, SIGNAL_LEAST)});
+    draw_sign(
+        p, &d, rgb, quarter[1],
+        (sign){.glyph = p->glyph[p->classes + k], .on = p->marker[k], .off = p->dark[k], .opacity = opacity(&d, MARKER_LEAST)});
     if (p->clusters > 1) {
         const int other = (k + 1 + below(&d, p->clusters - 1)) % p->clusters;
         const uint32_t glyph = p->glyph[below(&d, p->classes)];
@@ -245,7 +252,7 @@ static ful_status finish(const plan *p, ful__pack_writer *w, int64_t images, ful
     FUL_TRY(ful__calloc(&numbers, 2 * (size_t)images, sizeof *numbers, "labels"));
     for (int64_t i = 0; i < images; i++) {
         numbers[i] = (int32_t)(i % p->classes);
-        numbers[images + i] = (int32_t)(i / p->classes % p->clusters);
+        numbers[images + i] = cluster_of(p, i);
     }
     for (int c = 0; c < p->classes; c++) {
         snprintf(text[c], sizeof text[c], "class%02d", c);

@@ -6,7 +6,7 @@
 #include "data/pack.h"
 #include <fulcrum/data.h>
 
-#define FUL__CLUSTERS_NOISE 20.0
+#define FUL__CLUSTERS_NOISE 10.0
 enum { FUL__CLUSTERS_CLASSES_MAX = 100, FUL__CLUSTERS_MAX = 16, FUL__CLUSTERS_SIZE = 32, FUL__CLUSTERS_SIZE_LEAST = 16 };
 
 /* The training or test images in memory. The configuration was checked. */

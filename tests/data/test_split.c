@@ -157,7 +157,7 @@ static void test_bounds(void **state)
     assert_null(ful_dataset_image(d, 20));
     assert_int_equal(ful_dataset_label(d, 20), -1);
     assert_int_equal(ful_dataset_cluster(d, -1), -1);
-    assert_int_equal(ful_dataset_cluster(d, 11), 1);
+    assert_int_equal(ful_dataset_cluster(d, 11), 2); /* class 1, the second of its kind: one cluster on from its first */
     ful_dataset_destroy(&d);
     ful_dataset_destroy(&d);
     ful_dataset_destroy(NULL);

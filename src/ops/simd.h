@@ -131,6 +131,18 @@ INLINE void FN(vfence)(void)
 #endif
 }
 
+/* a * b + c, rounded once where the CPU level can. */
+INLINE vf FN(vfma)(vf a, vf b, vf c)
+{
+#if SIMD_LEVEL == 2
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif SIMD_LEVEL == 1
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
 /* max(0, x); a NaN stays a NaN. */
 INLINE vf FN(vrelu)(vf x)
 {
@@ -174,6 +186,7 @@ INLINE float FN(vsum)(vf v)
 #define vput            FN(vput)
 #define vstream         FN(vstream)
 #define vfence          FN(vfence)
+#define vfma            FN(vfma)
 #define vrelu           FN(vrelu)
 #define vwhere_positive FN(vwhere_positive)
 #define vsum            FN(vsum)

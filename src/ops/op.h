@@ -121,6 +121,7 @@ struct ful__op_type {
     ful_status (*backward)(ful__op *op, const ful__run *run);
     void (*after_step)(ful__op *op, const ful__run *run); /* optional: after the optimiser's step (router biases) */
     void (*destroy)(ful__op *op);                         /* frees op->params too (call ful__op_deinit) */
+    const char *(*kernel)(const ful__op *op); /* optional: what a planned op runs on, for people; "forward, dx, dw" */
 };
 
 /* Attributes: conv2d ful_conv2d_attr, linear …; act: ful_act; add, global_avg_pool, flatten, reorder: NULL (reorder:

@@ -173,10 +173,12 @@ const ful__op_type ful__op_conv2d = {.name = "conv2d",
                                      .prepare = prepare,
                                      .forward = forward,
                                      .backward = backward,
-                                     .destroy = destroy};
+                                     .destroy = destroy,
+                                     .kernel = ful__conv2d_kernel};
 const ful__op_type ful__op_conv_fused = {.name = "conv_fused",
                                          .create = conv_fused_create,
                                          .layouts = layouts,
                                          .plan = plan,
                                          .forward = forward,
-                                         .destroy = destroy};
+                                         .destroy = destroy,
+                                         .kernel = ful__conv2d_kernel};

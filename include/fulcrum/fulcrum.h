@@ -9,6 +9,7 @@
 #include <fulcrum/moe.h>
 #include <fulcrum/net.h>
 #include <fulcrum/ops.h>
+#include <fulcrum/optim.h>
 #include <fulcrum/status.h>
 #include <fulcrum/study.h>
 #include <fulcrum/train.h>

@@ -134,6 +134,27 @@ FUL_API void ful_account_deinit(ful_account *account);
 /* MACs the kernels counted since the reset, over training forwards (split 0) or inference (split 1). */
 FUL_API void ful_net_counted_macs(const ful_net *net, int split, int64_t *macs, int64_t *routed, int64_t *router);
 FUL_API void ful_net_counted_reset(ful_net *net);
+
+/* ---- where the time goes ---- */
+/* Times every pass of every op from now on, from zero (on), or stops and keeps what was measured (off). Convolutions and linear
+ * layers then make their two gradients one after the other, so that each is seen. Off, it costs nothing. */
+FUL_API ful_status ful_net_profile(ful_net *net, bool on) FUL_CHECK_RESULT;
+typedef struct ful_profile_row {
+    char name[128], op[24]; /* of the layer and its operation; "" and "sum": gradients of a value used twice; "loss" */
+    const char *pass;       /* "forward", "backward", "dw", "dx" */
+    char kernel[64];        /* what it runs on, where the operation says so, otherwise "" */
+    int64_t calls, images;  /* that were timed */
+    double seconds;
+    int64_t macs, bytes, weight_bytes; /* the least it must do: for one image, and for the weights of a call */
+} ful_profile_row;
+typedef struct ful_profile {
+    int n_rows;
+    ful_profile_row *rows; /* in the order of the plan; owned by the profile */
+} ful_profile;
+/* The rows of training (split 0) or inference (split 1), also before anything was timed: kernels and costs are known then. */
+FUL_API ful_status ful_net_profile_get(const ful_net *net, int split, ful_profile *out) FUL_CHECK_RESULT;
+FUL_API void ful_profile_deinit(ful_profile *profile);
+
 /* The plan as text: layout, bytes, fusion of each op. Caller frees with ful_free. */
 FUL_API ful_status ful_net_describe_plan(const ful_net *net, bool train, char **text_out) FUL_CHECK_RESULT;
 

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/mem.h"
 #include "core/parallel.h"
+#include "core/time.h"
 #include "graph/program.h"
 
 struct ful__exec {
@@ -130,6 +131,16 @@ size_t ful__exec_packed_bytes(const ful__exec *exec)
     return exec->p.packed_bytes;
 }
 
+int ful__exec_n_rows(const ful__exec *exec)
+{
+    return ful__program_n_rows(&exec->p);
+}
+
+ful__exec_row ful__exec_row_at(const ful__exec *exec, int i)
+{
+    return ful__program_row_at(&exec->p, i);
+}
+
 int ful__exec_n_ops(const ful__exec *exec)
 {
     return exec->p.n_steps;
@@ -228,13 +239,15 @@ static ful_status step_forward(frame *f, const ful__step *s)
     return s->op->type->forward(s->op, &r);
 }
 
-static ful_status step_backward(frame *f, const ful__step *s)
+/* Everything that backward takes, or as much of it as one row of the times needs. */
+static ful_status step_backward(frame *f, const ful__step *s, ful__exec_pass part)
 {
     ful__run r;
     prepare(f, s, &r);
     r.scratch = home_at(f, s->scratch_back);
     r.dy = tensor_at(f, s->dy);
-    for (int k = 0; k < s->op->n_x; k++) r.dx[k] = tensor_at(f, s->dx[k]);
+    for (int k = 0; k < s->op->n_x && part != FUL__PASS_DW; k++) r.dx[k] = tensor_at(f, s->dx[k]);
+    if (part == FUL__PASS_DX) r.dw = NULL;
     return s->op->type->backward(s->op, &r);
 }
 
@@ -269,6 +282,51 @@ static void add_tensors(const frame *f, const ful__instr *in)
     ful__parallel_for((s.count + SUM_CHUNK - 1) / SUM_CHUNK, sum_chunk, &s);
 }
 
+/* Times ------------------------------------------------------------------------------------------------------------------- */
+
+static ful__exec_time *start_time(const frame *f, int row)
+{
+    ful__exec_time *t = &f->run->times[row];
+    t->calls++;
+    t->images += f->run->n;
+    t->seconds -= ful__seconds();
+    return t;
+}
+
+static ful_status timed_forward(frame *f, int i)
+{
+    ful__exec_time *t = start_time(f, ful__program_row(f->p, i, FUL__PASS_FORWARD));
+    const ful_status status = step_forward(f, &f->p->steps[i]);
+    t->seconds += ful__seconds();
+    return status;
+}
+
+static ful_status timed_backward(frame *f, int i, ful__exec_pass part)
+{
+    const int row = ful__program_row(f->p, i, part);
+    if (row < 0) return FUL_OK;
+    ful__exec_time *t = start_time(f, row);
+    const ful_status status = step_backward(f, &f->p->steps[i], part);
+    t->seconds += ful__seconds();
+    return status;
+}
+
+/* A step has either one row for all of backward, or one for each of its gradients. */
+static ful_status timed_instruction(frame *f, const ful__instr *in)
+{
+    if (in->step < 0) {
+        ful__exec_time *t = start_time(f, ful__program_row(f->p, f->p->n_steps, FUL__PASS_SUM));
+        add_tensors(f, in);
+        t->seconds += ful__seconds();
+        return FUL_OK;
+    }
+    FUL_TRY(timed_backward(f, in->step, FUL__PASS_BACKWARD));
+    FUL_TRY(timed_backward(f, in->step, FUL__PASS_DW));
+    return timed_backward(f, in->step, FUL__PASS_DX);
+}
+
+/* Passes ------------------------------------------------------------------------------------------------------------------ */
+
 static ful_status check_run(const ful__exec *exec, const ful__exec_run *run)
 {
     FUL_FAIL_IF(run->n < 0 || run->n > exec->p.spec.n_max, FUL_ERR_ARG, "cannot run a batch of %d: planned for 0..%d", run->n,
@@ -280,7 +338,8 @@ ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run)
 {
     FUL_TRY(check_run(exec, run));
     frame f = frame_of(exec, run);
-    for (int i = 0; i < exec->p.n_steps && run->n > 0; i++) FUL_TRY(step_forward(&f, &exec->p.steps[i]));
+    for (int i = 0; i < exec->p.n_steps && run->n > 0; i++)
+        FUL_TRY(run->times ? timed_forward(&f, i) : step_forward(&f, &exec->p.steps[i]));
     return FUL_OK;
 }
 
@@ -290,8 +349,10 @@ ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run)
     frame f = frame_of(exec, run);
     for (int j = 0; j < exec->p.n_instrs && run->n > 0; j++) {
         const ful__instr *in = &exec->p.instrs[j];
-        if (in->step >= 0)
-            FUL_TRY(step_backward(&f, &exec->p.steps[in->step]));
+        if (run->times)
+            FUL_TRY(timed_instruction(&f, in));
+        else if (in->step >= 0)
+            FUL_TRY(step_backward(&f, &exec->p.steps[in->step], FUL__PASS_BACKWARD));
         else
             add_tensors(&f, in);
     }
@@ -331,6 +392,7 @@ const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run)
     const ful__program *p = &exec->p;
     ful__exec_run again = *run;
     again.counters = NULL;
+    again.times = NULL;
     frame f = frame_of(exec, &again);
     if (check_run(exec, run) != FUL_OK || run->n == 0) return NULL;
     if (!all_finite(run->x, run->n * ful__count(p->tensors[0].shape))) return "input";

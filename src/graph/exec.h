@@ -44,6 +44,12 @@ size_t ful__exec_work_bytes_per_image(const ful__exec *exec);
 size_t ful__exec_work_bytes_fixed(const ful__exec *exec);
 size_t ful__exec_packed_bytes(const ful__exec *exec); /* packed/folded copies of one weight set */
 
+/* Time spent on one row of ful__exec_rows. */
+typedef struct ful__exec_time {
+    double seconds;
+    int64_t calls, images;
+} ful__exec_time;
+
 /*
  * x, y, dy, dx are the caller's and must not overlap. Forward may use y as work memory before it holds the output; x and dy are
  * only read. Backward reads x, and y where ful__exec_backward_reads_y says so, as forward left them. An executor keeps nothing
@@ -64,6 +70,7 @@ typedef struct ful__exec_run {
     const float *dy;
     float *dx;
     ful__counters *counters;
+    ful__exec_time *times; /* [ful__exec_n_rows], added to; NULL: nothing is timed */
 } ful__exec_run;
 
 /* An op's failure is passed on with its sentence. n = 0 does nothing. */
@@ -74,6 +81,21 @@ void ful__exec_after_step(ful__exec *exec, const ful__exec_run *run);
  * before its memory is used anew: running statistics and routing statistics see the batch twice, so this is for the end of a
  * run. */
 const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run);
+
+/*
+ * What can be timed: a row for each pass of each op. While times are taken, convolutions and linear layers make their two
+ * gradients one after the other, so that each has its row; all others go backward in one. The last row is the sums of gradients
+ * where a value is used twice (op NULL); any other row without an op is unused. Costs are of one image, floats_fixed weights
+ * and their gradients: the least that a pass must move, each tensor read or written once.
+ */
+typedef enum ful__exec_pass { FUL__PASS_FORWARD, FUL__PASS_BACKWARD, FUL__PASS_DW, FUL__PASS_DX, FUL__PASS_SUM } ful__exec_pass;
+typedef struct ful__exec_row {
+    const ful__op *op;
+    ful__exec_pass pass;
+    int64_t macs, floats, floats_fixed;
+} ful__exec_row;
+int ful__exec_n_rows(const ful__exec *exec);
+ful__exec_row ful__exec_row_at(const ful__exec *exec, int i);
 
 /* The planned ops in execution order (for statistics and the plan table). */
 int ful__exec_n_ops(const ful__exec *exec);

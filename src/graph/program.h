@@ -77,6 +77,11 @@ void ful__program_deinit(ful__program *p);
 const ful__program *ful__exec_program(const ful__exec *exec); /* borrowed: for tests of the plan */
 ful_status ful__program_describe(const ful__program *p, char **text_out) FUL_CHECK_RESULT;
 
+/* The rows of ful__exec_rows: which one is a pass of a step (step n_steps: the sums), -1 where the step has no such pass. */
+int ful__program_n_rows(const ful__program *p);
+int ful__program_row(const ful__program *p, int step, ful__exec_pass pass);
+ful__exec_row ful__program_row_at(const ful__program *p, int row);
+
 /* An unnamed tensor without home; there must be room (the passes count it beforehand). */
 int ful__program_tensor(ful__program *p, ful_shape shape, ful__layout layout);
 static inline bool ful__step_folded(const ful__step *s)

@@ -135,6 +135,7 @@ void ful_net_destroy(ful_net **net)
         ful__exec_destroy(&n->pass[split].exec);
         ful__pages_free(&n->pass[split].packed);
         ful__free(n->pass[split].moe);
+        ful__free(n->pass[split].times);
     }
     ful__pages_free(&n->value);
     ful__pages_free(&n->grad);
@@ -193,7 +194,8 @@ static ful__exec_run start_run(ful_net *net, int split)
                            .dw = net->dw,
                            .work = net->work.ptr,
                            .packed = pass->packed.ptr,
-                           .counters = &pass->counters};
+                           .counters = &pass->counters,
+                           .times = net->profiling ? pass->times : NULL};
 }
 
 static ful_status check_step(const ful_net *net, const ful_step *step)
@@ -263,7 +265,7 @@ ful_status ful_net_train_step(ful_net *net, ful_step *step)
                       .smoothing = step->label_smoothing,
                       .scale = 1.0f / (float)step->n,
                       .dlogits = dlogits};
-    ful__softmax_xent(&loss);
+    ful__net_loss(net, &loss);
     if (!isfinite(loss.loss_out)) return numeric_failure(net, &run, loss.loss_out);
     step->loss = loss.loss_out;
     step->correct = loss.correct_out;

@@ -16,6 +16,7 @@ typedef struct ful__pass {
     bool stale;    /* parameters changed since packed was written */
     ful__op **moe; /* [n_moe] the mixtures, borrowed from exec */
     ful__counters counters;
+    ful__exec_time *times; /* [ful__exec_n_rows] once profiled */
 } ful__pass;
 
 struct ful_net {
@@ -29,8 +30,11 @@ struct ful_net {
     ful__pages value, grad; /* all parameters; all gradients */
     ful__pages work;        /* of whichever pass runs */
     ful__pages logits;      /* [batch_max][classes] and their gradient */
+    bool profiling;
+    ful__exec_time loss_time;
 };
 
 ful_status ful__net_find_moe(ful_net *net) FUL_CHECK_RESULT;
+void ful__net_loss(ful_net *net, ful__xent *loss); /* softmax cross-entropy, timed while profiling */
 
 #endif

@@ -56,14 +56,15 @@ typedef struct ful_study_progress {
     double seconds, seconds_left;
     const char *arm; /* of the run this message is about, with its seed */
     uint64_t seed;
-    const char *event;   /* "start", "done", "failed", "kept" (was finished before), "stopped" (by the user), "tick" */
-    const char *message; /* last progress or error line of that run */
+    const char *event; /* "jobs" (before the first run), "start", "done", "failed", "kept" (was finished before), "stopped" (by
+                          the user), "tick" */
+    const char *message; /* how many runs at once and why, or the last line of that run's log */
 } ful_study_progress;
 typedef void (*ful_study_progress_fn)(void *cookie, const ful_study_progress *progress);
 
 typedef struct ful_study_options {
     const char *program; /* the fulcrum program that trains a run; borrowed */
-    int jobs;            /* runs at once; 0 = measured by a short probe (--jobs auto) */
+    int jobs;            /* runs at once; 0 = measured by a short probe (--jobs auto), see doc/study-plan.md */
     ful_study_progress_fn progress;
     void *cookie;
     const volatile int *stop; /* when non-zero: children are asked to checkpoint, FUL_ERR_INTERRUPTED */

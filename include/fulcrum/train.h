@@ -99,6 +99,17 @@ typedef struct ful_result {
 FUL_API ful_status ful_train(const ful_config *config, const char *folder, const ful_train_options *options,
                              ful_result *result_out) FUL_CHECK_RESULT;
 
+/* What a few steps of a run tell about all of it. */
+typedef struct ful_probe {
+    int threads, batch;
+    int64_t steps;        /* of the whole run */
+    double setup_seconds; /* until the first measured step: opening data, planning the net, warming up */
+    double step_seconds;  /* mean, waiting for images included */
+} ful_probe;
+/* Trains as ful_train would, for about so many seconds, keeps nothing and writes nothing. stop may be NULL. */
+FUL_API ful_status ful_train_probe(const ful_config *config, double seconds, const volatile int *stop,
+                                   ful_probe *out) FUL_CHECK_RESULT;
+
 /* A trained model: opens a run folder or a checkpoint file (which carries its config). batch_max: images a pass; 0 = the
  * training batch, which evaluating at the training capacity needs. */
 typedef struct ful_model ful_model;

@@ -51,7 +51,8 @@ static int run_study(const command *self, int argc, char **argv)
     char seeds_text[32], program[4096];
     const option_spec options[] = {
         {"out", 'o', OPTION_TEXT, &folder, "DIR", "the study's folder (created; an interrupted study goes on)"},
-        {"jobs", 'j', OPTION_TEXT, &jobs_text, "N", "runs at once; auto: one a core (default auto)"},
+        {"jobs", 'j', OPTION_TEXT, &jobs_text, "N",
+         "runs at once; auto: what a short measurement finds fastest (default auto)"},
         {"seeds", 0, OPTION_INT, &seeds, "N", "seeds 1..N instead of the plan's"},
         {"set", 's', OPTION_LIST, &set, "KEY=VALUE", "change one key of the base configuration; may be repeated"},
         {"results", 0, OPTION_FLAG, &dry, NULL, "train nothing: show what the folder holds"},

@@ -21,17 +21,34 @@ static int print_result(const ful_result *r, const char *folder)
     return EXIT_OK;
 }
 
+/* A few steps for their time; nothing is written. */
+static int probe(const ful_config *config, int seconds)
+{
+    ful_probe p;
+    const ful_status status = ful_train_probe(config, seconds, &stop_requested, &p);
+    if (status != FUL_OK) return fail(status);
+    if (common.json)
+        printf("{\"threads\": %d, \"batch\": %d, \"steps\": %lld, \"setup_seconds\": %.4f, \"step_seconds\": %.6g}\n",
+               p.threads, p.batch, (long long)p.steps, p.setup_seconds, p.step_seconds);
+    else
+        printf("%.2f ms a step of %d images on %d threads, %.0f images/s; %lld steps: about %.0f s, and %.2f s to begin\n",
+               1e3 * p.step_seconds, p.batch, p.threads, p.batch / p.step_seconds, (long long)p.steps,
+               (double)p.steps * p.step_seconds, p.setup_seconds);
+    return EXIT_OK;
+}
+
 static int run(const command *self, int argc, char **argv)
 {
     const char *folder = NULL, *arm = "", *operands[1] = {NULL};
     text_list set = {.count = 0};
     bool resume = false, help_config = false;
-    int n_operands, code;
+    int n_operands, code, probe_seconds = 0;
     const option_spec options[] = {
         {"out", 'o', OPTION_TEXT, &folder, "DIR", "the run's folder (created)"},
         {"set", 's', OPTION_LIST, &set, "KEY=VALUE", "change one key of the configuration; may be repeated"},
         {"resume", 'r', OPTION_FLAG, &resume, NULL, "go on from the folder's last checkpoint, if there is one"},
         {"arm", 0, OPTION_TEXT, &arm, "NAME", "name of the study's arm, written to result.json"},
+        {"probe", 0, OPTION_INT, &probe_seconds, "SECONDS", "only time steps for so long, and write nothing (no --out then)"},
         {"help-config", 0, OPTION_FLAG, &help_config, NULL, "list every configuration key with default, range and meaning"},
         {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
     };
@@ -42,10 +59,11 @@ static int run(const command *self, int argc, char **argv)
         status = ful_config_help(&text);
         return status == FUL_OK ? print_text(text) : fail(status);
     }
-    if (!folder) return usage_error(self, "--out DIR is needed");
+    if (!folder && !probe_seconds) return usage_error(self, "--out DIR is needed");
     ful_config config;
     if ((status = ful_config_load(operands[0], set.items, set.count, &config)) != FUL_OK) return fail(status);
     watch_signals();
+    if (probe_seconds) return probe(&config, probe_seconds);
     ful_result result;
     const ful_train_options train = {.resume = resume, .progress = show_training, .stop = &stop_requested, .arm = arm};
     status = ful_train(&config, folder, &train, &result);

@@ -69,6 +69,10 @@ void show_study(void *cookie, const ful_study_progress *p)
         return;
     }
     if (strcmp(p->event, "start") == 0) return;
+    if (strcmp(p->event, "jobs") == 0) {
+        put(p->message, true);
+        return;
+    }
     snprintf(text, sizeof text, "[%d/%d] %s seed %llu: %s%s%s  (%s, left %s)", p->done + p->failed, p->runs, p->arm,
              (unsigned long long)p->seed, strcmp(p->event, "kept") == 0 ? "finished before" : p->event, *p->message ? ": " : "",
              p->message, since, left);

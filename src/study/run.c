@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs what a study still lacks: each run a child process with its own folder and log. Order: all arms of the first seed, then
- * all of the second …, so that a study stopped half-way holds whole pairs. Every run of a study gets the same number of
- * threads, because sums inside a step may depend on it.
+ * all of the second …, so that a study stopped half-way holds whole pairs; within a seed the longest first, so that the last
+ * round is short. How many at once: jobs.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,9 +20,10 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/time.h"
-#include "study/study.h"
+#include "study/child.h"
+#include "study/jobs.h"
 
-enum { JOBS_MAX = 256, POLL_NS = 20 * 1000 * 1000 };
+enum { POLL_NS = 5 * 1000 * 1000 };
 
 typedef struct child {
     pid_t pid; /* 0: free */
@@ -35,7 +35,10 @@ typedef struct runner {
     const ful_study_options *options;
     int jobs, threads, runs, done, kept, failed, running;
     double began, spoke;
-    child children[JOBS_MAX];
+    int *queue;   /* [runs] those not finished when the study began, in the order they start */
+    double *work; /* [runs] of the queue's */
+    int n_queue;
+    child children[FUL__JOBS_MAX];
 } runner;
 
 /* Run number r is seed r / n_arms of arm r % n_arms. */
@@ -121,21 +124,6 @@ static ful_status prepare_folders(ful_study *s)
 
 /* ---- children ---- */
 
-/* Between fork and exec only async-signal-safe calls: the parent has threads. */
-static void become(char *const *argv, int log_fd, bool share_cores)
-{
-    static char passive[] = "OMP_WAIT_POLICY=passive";
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* a killed study must not leave its runs behind */
-    dup2(log_fd, STDOUT_FILENO);
-    dup2(log_fd, STDERR_FILENO);
-    const int null_fd = open("/dev/null", O_RDONLY);
-    if (null_fd >= 0) dup2(null_fd, STDIN_FILENO);
-    if (share_cores) putenv(passive);
-    execv(argv[0], argv);
-    _exit(127);
-}
-
 static ful_status start(runner *r, int run)
 {
     ful_study *s = r->study;
@@ -161,11 +149,11 @@ static ful_status start(runner *r, int run)
                         "--quiet",
                         NULL};
         const int log_fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        const pid_t pid = log_fd < 0 ? -1 : fork();
-        if (pid == 0) become(argv, log_fd, r->jobs > 1);
-        if (pid < 0) status = ful__fail(FUL_ERR_IO, "cannot start a run with log %s: %s", log, strerror(errno));
+        pid_t pid = 0;
+        if (log_fd < 0) status = ful__fail(FUL_ERR_IO, "cannot start a run with log %s: %s", log, strerror(errno));
+        if (status == FUL_OK) status = ful__child_start(argv, log_fd, log_fd, r->jobs > 1, &pid);
         if (log_fd >= 0) close(log_fd);
-        if (pid > 0) {
+        if (status == FUL_OK) {
             r->children[slot] = (child){.pid = pid, .run = run};
             r->running++;
             tell(r, run, "start", "");
@@ -256,25 +244,12 @@ static void wait_for(runner *r, int at_most)
     }
 }
 
-/*
- * --jobs auto: independent one-thread runs use a machine better than one run with many threads, since they never wait for each
- * other; so as many jobs as cores, but no more than runs, and the cores are divided evenly.
- */
-static void choose_jobs(runner *r)
-{
-    const int cores = ful_threads_get();
-    r->jobs = r->options->jobs > 0 ? r->options->jobs : cores;
-    if (r->jobs > r->runs) r->jobs = r->runs;
-    if (r->jobs > JOBS_MAX) r->jobs = JOBS_MAX;
-    r->threads = cores / r->jobs > 0 ? cores / r->jobs : 1;
-}
+/* ---- what is left, and how ---- */
 
-static ful_status run_all(runner *r)
+/* Settles every run before the first starts; fills the queue. */
+static ful_status fill_queue(runner *r, const double *work_of_arm)
 {
-    for (int run = 0; run < r->runs; run++) {
-        bool finished = false;
-        FUL_TRY(settle_config(r, run, &finished));
-    }
+    const int n_arms = r->study->n_arms;
     for (int run = 0; run < r->runs && !stop_asked(r); run++) {
         bool finished = false;
         FUL_TRY(settle_config(r, run, &finished));
@@ -284,8 +259,68 @@ static ful_status run_all(runner *r)
             tell(r, run, "kept", "");
             continue;
         }
+        /* among the runs of its seed, behind those with as much work */
+        int at = r->n_queue++;
+        const double work = work_of_arm[arm_of(r, run)];
+        for (; at > 0 && r->queue[at - 1] / n_arms == run / n_arms && r->work[at - 1] < work; at--) {
+            r->queue[at] = r->queue[at - 1];
+            r->work[at] = r->work[at - 1];
+        }
+        r->queue[at] = run;
+        r->work[at] = work;
+    }
+    return FUL_OK;
+}
+
+/* What the user asks for; else what the study began with; else what is measured. */
+static ful_status choose_jobs(runner *r, ful__jobs *j)
+{
+    ful__choice before;
+    FUL_TRY(ful__jobs_recall(r->study, &before, &j->run_bytes));
+    if (r->options->jobs > 0) {
+        const int jobs = r->options->jobs < j->n_runs ? r->options->jobs : j->n_runs;
+        const int threads = before.threads ? before.threads : j->cores / jobs;
+        j->chosen = (ful__choice){.jobs = jobs, .threads = threads > 0 ? threads : 1};
+        j->why = "asked";
+    } else if (before.threads) {
+        const int cores = j->cores;
+        j->cores = cores / before.threads > 0 ? cores / before.threads : 1; /* in units of a run's threads */
+        ful__jobs_list(j);
+        j->cores = cores;
+        j->chosen = (ful__choice){.jobs = j->choices[0].jobs, .threads = before.threads};
+        j->n_choices = 0;
+        j->why = "kept";
+    } else {
+        FUL_TRY(ful__jobs_measure(r->study, j, r->options->program, r->options->stop));
+    }
+    return before.threads ? FUL_OK : ful__jobs_record(r->study, j);
+}
+
+static ful_status prepare(runner *r)
+{
+    char text[512];
+    double *work = NULL;
+    ful__jobs j = {.cores = ful__machine_cores(), .free_bytes = ful__machine_free_bytes(), .work = r->work};
+    FUL_TRY(ful__calloc(&work, (size_t)r->study->n_arms, sizeof *work, "work of arms"));
+    ful_status status = ful__jobs_account(r->study, work, &j.run_bytes, &j.heaviest);
+    if (status == FUL_OK) status = fill_queue(r, work);
+    ful__free(work);
+    j.n_runs = r->n_queue;
+    if (status != FUL_OK || r->n_queue == 0 || stop_asked(r)) return status;
+    FUL_TRY(choose_jobs(r, &j));
+    r->jobs = j.chosen.jobs;
+    r->threads = j.chosen.threads;
+    ful__jobs_text(&j, text, sizeof text);
+    tell(r, r->queue[0], "jobs", text);
+    return FUL_OK;
+}
+
+static ful_status run_all(runner *r)
+{
+    FUL_TRY(prepare(r));
+    for (int i = 0; i < r->n_queue && !stop_asked(r); i++) {
         wait_for(r, r->jobs - 1);
-        if (!stop_asked(r)) FUL_TRY(start(r, run));
+        if (!stop_asked(r)) FUL_TRY(start(r, r->queue[i]));
     }
     wait_for(r, 0);
     FUL_FAIL_IF(stop_asked(r), FUL_ERR_INTERRUPTED, "the study in %s was interrupted: the same command goes on where it was",
@@ -296,8 +331,8 @@ static ful_status run_all(runner *r)
 ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_options *options)
 {
     FUL_FAIL_IF(!options->program, FUL_ERR_ARG, "cannot run a study without the program that trains a run");
-    FUL_FAIL_IF(options->jobs < 0 || options->jobs > JOBS_MAX, FUL_ERR_ARG,
-                "cannot run a study with jobs=%d: must be 0 (auto) to %d", options->jobs, JOBS_MAX);
+    FUL_FAIL_IF(options->jobs < 0 || options->jobs > FUL__JOBS_MAX, FUL_ERR_ARG,
+                "cannot run a study with jobs=%d: must be 0 (auto) to %d", options->jobs, FUL__JOBS_MAX);
     char *copy = NULL;
     FUL_TRY(ful__strdup(&copy, folder));
     ful__free(study->folder);
@@ -310,9 +345,12 @@ ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_o
     r->options = options;
     r->runs = study->n_arms * study->n_seeds;
     r->began = r->spoke = ful__seconds();
-    choose_jobs(r);
-    ful_status status = run_all(r);
+    ful_status status = ful__calloc(&r->queue, (size_t)r->runs, sizeof *r->queue, "a queue of runs");
+    if (status == FUL_OK) status = ful__calloc(&r->work, (size_t)r->runs, sizeof *r->work, "a queue of runs");
+    if (status == FUL_OK) status = run_all(r);
     if (r->running) stop_children(r);
+    ful__free(r->queue);
+    ful__free(r->work);
     ful__free(r);
 
     json_t *results = NULL;

@@ -89,7 +89,7 @@ static ful_status interrupted(ful__run *run)
                      run->h.epoch + 1, run->config.train.epochs);
 }
 
-static ful_status train_batch(ful__run *run)
+ful_status ful__run_step(ful__run *run)
 {
     const ful_train_config *c = &run->config.train;
     ful__history *h = &run->h;
@@ -125,7 +125,7 @@ static ful_status train_batches(ful__run *run)
     double mark = ful__seconds();
     while (run->h.batch < run->batches) {
         FUL_FAIL_IF(stop_asked(run), FUL_ERR_INTERRUPTED, "cannot finish the epoch: the run was asked to stop");
-        FUL_TRY(train_batch(run));
+        FUL_TRY(ful__run_step(run));
         const double now = ful__seconds();
         s->seconds += now - mark;
         run->h.seconds_train += now - mark;

@@ -5,7 +5,7 @@
  *
  *   folder.c     the run's folder: lock, cleaning, rows to keep
  *   setup.c      data sets, loaders, net, optimiser
- *   loop.c       epochs and steps
+ *   loop.c       epochs and steps; probe.c a few steps for their time
  *   rows.c       lines of metrics.jsonl and routing.jsonl
  *   health.c     collapse alarms, change of first choices
  *   checkpoint.c the run to a file and back; state.c what of it is not tensors
@@ -102,6 +102,9 @@ void ful__folder_report_error(const ful__run *run, ful_status status);
 ful_status ful__run_open_data(ful__run *run) FUL_CHECK_RESULT;
 ful_status ful__run_build(ful__run *run) FUL_CHECK_RESULT;
 void ful__run_deinit(ful__run *run);
+
+/* loop.c */
+ful_status ful__run_step(ful__run *run) FUL_CHECK_RESULT; /* the next batch of the started loader */
 
 /* rows.c */
 ful_status ful__rows_append_metrics(ful__run *run, bool evaluated_val, bool evaluated_test) FUL_CHECK_RESULT;

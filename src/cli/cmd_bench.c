@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fulcrum bench: training and inference speed of a net on random input, our side alone (bench/ has the peers). */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "cli/cli.h"
+#include "cli/bench.h"
+#include "cli/peak.h"
 
-enum { ROUNDS_MAX = 1000 };
+enum { ROUNDS_MAX = 1000000, PROFILE_ROUNDS = 5 };
+#define WARM_SECONDS 0.1 /* at least, and one round */
+#define PEAK_SECONDS 0.2
 
 static double now(void)
 {
@@ -16,137 +20,198 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+/* The work ---------------------------------------------------------------------------------------------------------------- */
 
-typedef struct timing {
-    double median, least;
-} timing;
-
-static timing summarise(double *seconds, int n)
-{
-    qsort(seconds, (size_t)n, sizeof *seconds, compare);
-    return (timing){.median = 0.5 * (seconds[(n - 1) / 2] + seconds[n / 2]), .least = seconds[0]};
-}
+typedef struct subject {
+    ful_net *net;
+    ful_optim *optim; /* NULL: inference alone */
+    float *x, *logits;
+    int32_t *label;
+    int batch;
+    int64_t step;
+    double optimiser_seconds;
+} subject;
 
 /* Fixed pseudo-random pixels and labels: values do not matter, only that they are neither constant nor denormal. */
-static void fill(float *x, int64_t n, int32_t *label, int batch, int classes)
+static void fill(subject *s, int64_t pixels, int classes)
 {
     uint32_t state = 12345;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < pixels; i++) {
         state = state * 1664525u + 1013904223u;
-        x[i] = (float)(state >> 8) / 8388608.0f - 1.0f;
+        s->x[i] = (float)(state >> 8) / 8388608.0f - 1.0f;
     }
-    for (int i = 0; i < batch; i++) label[i] = i % classes;
+    for (int i = 0; i < s->batch; i++) s->label[i] = i % classes;
 }
 
-static void sgd(ful_net *net, float lr)
+static ful_status open_subject(subject *s, const ful_config *config, int batch, bool train)
 {
-    for (int i = 0; i < ful_net_tensor_count(net); i++) {
-        ful_tensor t;
-        if (ful_net_tensor(net, i, &t) != FUL_OK || !t.grad) continue;
-        for (int64_t j = 0; j < t.count; j++) {
-            t.value[j] -= lr * t.grad[j];
-            t.grad[j] = 0.0f;
-        }
-    }
-}
-
-static ful_status measure(ful_net *net, int batch, int rounds, timing *train, timing *infer)
-{
-    static double train_s[ROUNDS_MAX], infer_s[ROUNDS_MAX];
-    const ful_shape in = ful_net_input_shape(net);
+    ful_graph *graph = NULL;
+    ful_net_options options;
+    ful_net_options_defaults(&options);
+    options.batch_max = s->batch = batch;
+    options.train = train;
+    ful_status status = ful_net_build_graph(&config->net, &graph);
+    if (status == FUL_OK) status = ful_net_create(graph, &options, &s->net);
+    if (status == FUL_OK && train) status = ful_optim_create(&config->train, s->net, &s->optim);
+    if (status != FUL_OK) return status;
+    const ful_shape in = ful_net_input_shape(s->net);
     const int64_t pixels = (int64_t)batch * in.h * in.w * in.c;
-    const int classes = ful_net_classes(net);
-    float *x = malloc((size_t)pixels * sizeof *x), *logits = malloc((size_t)batch * (size_t)classes * sizeof *logits);
-    int32_t *label = malloc((size_t)batch * sizeof *label);
-    ful_status status = x && logits && label ? FUL_OK : FUL_ERR_MEMORY;
-    if (status == FUL_OK) fill(x, pixels, label, batch, classes);
-    for (int r = -1; r < rounds && status == FUL_OK; r++) { /* the first round warms up */
-        ful_step step = {.n = batch, .x = x, .label = label, .step = (uint64_t)(r + 1)};
-        double t = now();
-        status = ful_net_train_step(net, &step);
-        sgd(net, 1e-4f);
-        ful_net_after_step(net, &step);
-        if (r >= 0) train_s[r] = now() - t;
-        if (status != FUL_OK) break;
-        status = ful_net_predict(net, batch, x, NULL, logits); /* pays for folding the new weights: not timed */
-        t = now();
-        if (status == FUL_OK) status = ful_net_predict(net, batch, x, NULL, logits);
-        if (r >= 0) infer_s[r] = now() - t;
-    }
-    if (status == FUL_OK) {
-        *train = summarise(train_s, rounds);
-        *infer = summarise(infer_s, rounds);
-    }
-    free(x);
-    free(logits);
-    free(label);
+    s->x = malloc((size_t)pixels * sizeof *s->x);
+    s->logits = malloc((size_t)batch * (size_t)ful_net_classes(s->net) * sizeof *s->logits);
+    s->label = malloc((size_t)batch * sizeof *s->label);
+    if (!s->x || !s->logits || !s->label) return FUL_ERR_MEMORY;
+    fill(s, pixels, ful_net_classes(s->net));
+    return FUL_OK;
+}
+
+static void close_subject(subject *s)
+{
+    ful_optim_destroy(&s->optim);
+    ful_net_destroy(&s->net);
+    free(s->x);
+    free(s->logits);
+    free(s->label);
+}
+
+typedef ful_status (*work_fn)(subject *s);
+
+static ful_status train_once(subject *s)
+{
+    ful_step step = {.n = s->batch, .x = s->x, .label = s->label, .step = (uint64_t)s->step};
+    ful_status status = ful_net_train_step(s->net, &step);
+    const double begin = now();
+    if (status == FUL_OK) status = ful_optim_step(s->optim, 1e-4, s->step++, NULL);
+    s->optimiser_seconds += now() - begin;
+    ful_net_after_step(s->net, &step);
     return status;
 }
 
-static int show(const ful_config *config, const ful_account *account, int batch, timing train, timing infer)
+static ful_status infer_once(subject *s)
 {
-    const double step_macs = 3.0 * (double)account->macs * batch;
-    if (common.json) {
-        printf("{\"arch\": \"%s\", \"batch\": %d, \"threads\": %d, \"train_images_per_s\": %.1f, \"train_images_per_s_best\": "
-               "%.1f, "
-               "\"infer_images_per_s\": %.1f, \"infer_images_per_s_best\": %.1f, \"macs\": %lld}\n",
-               config->net.arch, batch, ful_threads_get(), batch / train.median, batch / train.least, batch / infer.median,
-               batch / infer.least, (long long)account->macs);
-        return EXIT_OK;
+    return ful_net_predict(s->net, s->batch, s->x, NULL, s->logits);
+}
+
+/* Measuring --------------------------------------------------------------------------------------------------------------- */
+
+/* Warms up (inference folds the weights then), and times round after round. */
+static ful_status measure(subject *s, work_fn work, int rounds, bench_times *out)
+{
+    ful_status status = FUL_OK;
+    const double begin = now();
+    out->seconds = malloc((size_t)rounds * sizeof *out->seconds);
+    if (!out->seconds) return FUL_ERR_MEMORY;
+    do status = work(s);
+    while (status == FUL_OK && now() - begin < WARM_SECONDS);
+    for (int r = 0; r < rounds && status == FUL_OK; r++) {
+        const double start = now();
+        status = work(s);
+        out->seconds[r] = now() - start;
     }
-    printf("%s, batch %d, %d threads, %.2f MMACs an image (%.1f %% routed)\n", config->net.arch, batch, ful_threads_get(),
-           1e-6 * (double)account->macs, 100.0 * account->rho_exec);
-    printf("train  %8.1f images/s (median; best %.1f)  %7.1f GFLOP/s\n", batch / train.median, batch / train.least,
-           2e-9 * step_macs / train.median);
-    printf("infer  %8.1f images/s (median; best %.1f)  %7.1f GFLOP/s\n", batch / infer.median, batch / infer.least,
-           2e-9 * (double)account->macs * batch / infer.median);
-    return EXIT_OK;
+    out->n = status == FUL_OK ? rounds : 0;
+    return status;
+}
+
+/* More rounds with every pass timed, apart from those above. */
+static ful_status profile(subject *s, int rounds, bool train, bool infer, bench *b)
+{
+    if (rounds > PROFILE_ROUNDS) rounds = PROFILE_ROUNDS;
+    ful_status status = ful_net_profile(s->net, true);
+    s->optimiser_seconds = 0;
+    for (int r = 0; r < rounds && train && status == FUL_OK; r++) status = train_once(s);
+    for (int r = 0; r < rounds && infer && status == FUL_OK; r++) status = infer_once(s);
+    b->profiled = true;
+    b->optimiser_seconds = s->optimiser_seconds / rounds;
+    return status;
+}
+
+typedef struct choices {
+    int batch, rounds;
+    bool train_only, infer_only, profile;
+    const char *peaks;
+} choices;
+
+static ful_status run_all(const choices *c, bench *b)
+{
+    subject s = {0};
+    const bool train = !c->infer_only, infer = !c->train_only;
+    ful_status status = open_subject(&s, b->config, c->batch, train);
+    if (status == FUL_OK) status = ful_net_account(s.net, &b->account);
+    if (status == FUL_OK && train) status = measure(&s, train_once, c->rounds, &b->train);
+    if (status == FUL_OK && infer) status = measure(&s, infer_once, c->rounds, &b->infer);
+    if (status == FUL_OK && c->profile) status = profile(&s, c->rounds, train, infer, b);
+    if (status == FUL_OK && train) status = ful_net_profile_get(s.net, 0, &b->profile[0]);
+    if (status == FUL_OK && infer) status = ful_net_profile_get(s.net, 1, &b->profile[1]);
+    close_subject(&s);
+    return status;
+}
+
+/* The peak ---------------------------------------------------------------------------------------------------------------- */
+
+/* From what bench/peaks wrote: the figure of one thread, or that of all, which must be as many as now. */
+static int read_peak(const command *self, const char *path, int threads, double *out)
+{
+    json_error_t error;
+    json_t *root = json_load_file(path, 0, &error), *list = json_object_get(root, "fma_gflops");
+    const json_int_t measured = json_integer_value(json_object_get(root, "threads"));
+    *out = json_number_value(json_array_get(list, threads == 1 ? 0 : 1));
+    json_decref(root);
+    if (!root) return usage_error(self, "--peaks %s: %s", path, error.text);
+    if (!(*out > 0)) return usage_error(self, "--peaks %s: it must be what bench/peaks --json wrote", path);
+    if (threads > 1 && measured != threads)
+        return usage_error(self, "--peaks %s: measured on %d threads, but %d are used", path, (int)measured, threads);
+    return -1;
+}
+
+/* ---- */
+
+static void complete(ful_config *config, const char *arch)
+{
+    if (arch) snprintf(config->net.arch, sizeof config->net.arch, "%s", arch);
+    if (config->net.height == 0) config->net.height = 32;
+    if (config->net.in_channels == 0) config->net.in_channels = 3;
+    if (config->net.classes == 0) config->net.classes = 10;
 }
 
 static int run(const command *self, int argc, char **argv)
 {
     const char *operands[1] = {NULL}, *arch = NULL;
     text_list set = {.count = 0};
-    int n_operands, code, batch = 128, rounds = 10;
+    choices c = {.batch = 128, .rounds = 10};
+    int n_operands, code;
     const option_spec options[] = {
         {"arch", 'a', OPTION_TEXT, &arch, "NAME", "net to run (default: the configuration's)"},
-        {"batch", 'b', OPTION_INT, &batch, "N", "images a step (default 128)"},
-        {"rounds", 'n', OPTION_INT, &rounds, "N", "timed steps (default 10)"},
+        {"batch", 'b', OPTION_INT, &c.batch, "N", "images a step (default 128)"},
+        {"rounds", 'n', OPTION_INT, &c.rounds, "N", "timed steps (default 10)"},
+        {"train-only", 0, OPTION_FLAG, &c.train_only, NULL, "training steps alone"},
+        {"infer-only", 0, OPTION_FLAG, &c.infer_only, NULL, "inference alone"},
+        {"profile", 'p', OPTION_FLAG, &c.profile, NULL, "also say where the time goes, by kind of operation and kernel"},
+        {"peaks", 0, OPTION_TEXT, &c.peaks, "FILE", "peak measured by bench/peaks --json (default: a quick measure now)"},
         {"set", 's', OPTION_LIST, &set, "KEY=VALUE", "change one key of the configuration; may be repeated"},
         {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
     };
     if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
-    if (batch < 1) return usage_error(self, "--batch %d: must be at least 1", batch);
-    if (rounds < 1 || rounds > ROUNDS_MAX) return usage_error(self, "--rounds %d: must be 1 to %d", rounds, ROUNDS_MAX);
+    if (c.batch < 1) return usage_error(self, "--batch %d: must be at least 1", c.batch);
+    if (c.rounds < 1 || c.rounds > ROUNDS_MAX) return usage_error(self, "--rounds %d: must be 1 to %d", c.rounds, ROUNDS_MAX);
+    if (c.train_only && c.infer_only) return usage_error(self, "--train-only and --infer-only leave nothing to measure");
     ful_config config;
-    ful_graph *graph = NULL;
-    ful_net *net = NULL;
-    ful_account account = {0};
     ful_status status = ful_config_load(operands[0], set.items, set.count, &config);
     if (status != FUL_OK) return fail(status);
-    if (arch) snprintf(config.net.arch, sizeof config.net.arch, "%s", arch);
-    if (config.net.height == 0) config.net.height = 32;
-    if (config.net.in_channels == 0) config.net.in_channels = 3;
-    if (config.net.classes == 0) config.net.classes = 10;
-    ful_net_options net_options;
-    ful_net_options_defaults(&net_options);
-    net_options.batch_max = batch;
-    timing train = {0}, infer = {0};
-    status = ful_net_build_graph(&config.net, &graph);
-    if (status == FUL_OK) status = ful_net_create(graph, &net_options, &net);
-    if (status == FUL_OK) status = ful_net_account(net, &account);
-    if (status == FUL_OK) status = measure(net, batch, rounds, &train, &infer);
-    code = status == FUL_OK ? show(&config, &account, batch, train, infer) : fail(status);
-    ful_account_deinit(&account);
-    ful_net_destroy(&net);
+    complete(&config, arch);
+    bench b = {.config = &config, .batch = c.batch, .threads = ful_threads_get()};
+    if (!c.peaks) b.peak_gflops = peak_fma_gflops(b.threads, PEAK_SECONDS);
+    if (c.peaks && (code = read_peak(self, c.peaks, b.threads, &b.peak_gflops)) >= 0) return code;
+    status = run_all(&c, &b);
+    code = status == FUL_OK ? bench_show(&b) : fail(status);
+    ful_account_deinit(&b.account);
+    for (int i = 0; i < 2; i++) ful_profile_deinit(&b.profile[i]);
+    free(b.train.seconds);
+    free(b.infer.seconds);
     return code;
 }
 
-const command cmd_bench = {
-    "bench", "[CONFIG.yaml] [--arch NAME] [--batch N]", "Measure training and inference speed of a net on random input",
-    "Medians over the rounds. Comparisons with other frameworks, interleaved in one run, are in bench/ (make bench).", run};
+const command cmd_bench = {"bench", "[CONFIG.yaml] [--arch NAME] [--batch N]",
+                           "Measure training and inference speed of a net on random input",
+                           "Medians over the rounds. The share is that of the measured peak of float32 fused multiply-adds; "
+                           "algorithms that save\nmultiplications (Winograd) can exceed it. Comparisons with other frameworks, "
+                           "interleaved in one run: make bench.",
+                           run};

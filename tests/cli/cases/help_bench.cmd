@@ -1,0 +1,1 @@
+"$F" bench --help

@@ -40,8 +40,31 @@ static const conv_case nets[] = {
     {{8, 8, 256}, 256, 3, 3, 1, 1, 1, 1, .n_max = 32},
     {{8, 8, 256}, 512, 1, 1, 2, 2, 0, 0, .n_max = 32},
     {{4, 4, 512}, 512, 3, 3, 1, 1, 1, 1, .n_max = 32},
-    {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .groups = 128, .n_max = 32}, /* dwnet */
+    {{32, 32, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32, .n_max = 128}, /* dwnet */
+    {{32, 32, 32}, 32, 3, 3, 2, 2, 1, 1, .groups = 32, .n_max = 128},
+    {{8, 8, 128}, 128, 3, 3, 1, 1, 1, 1, .groups = 128, .n_max = 128},
+    {{4, 4, 256}, 256, 3, 3, 1, 1, 1, 1, .groups = 256, .n_max = 128},
+    {{16, 16, 128}, 128, 5, 5, 1, 1, 2, 2, .groups = 128, .n_max = 32},
     {{16, 16, 128}, 256, 1, 1, 1, 1, 0, 0, .n_max = 32},
+};
+
+/* Depthwise: maps smaller than the kernel, odd sides under a stride, one wider than a tile, pads of their own. */
+static const conv_case depthwise[] = {
+    {{1, 1, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 16},
+    {{2, 2, 32}, 32, 5, 5, 1, 1, 2, 2, .groups = 32, .bias = true},
+    {{1, 4, 16}, 16, 3, 3, 2, 2, 1, 1, .groups = 16},
+    {{9, 10, 16}, 16, 3, 3, 2, 2, 1, 1, .groups = 16, .bias = true},
+    {{10, 9, 32}, 32, 5, 5, 2, 2, 2, 2, .groups = 32},
+    {{11, 19, 16}, 16, 5, 5, 1, 1, 2, 2, .groups = 16},
+    {{6, 21, 16}, 16, 3, 3, 1, 1, 0, 1, .groups = 16},
+    {{7, 6, 16}, 16, 3, 3, 2, 2, 2, 0, .groups = 16},
+    {{8, 8, 16}, 16, 5, 5, 2, 2, 4, 1, .groups = 16},
+    {{3, 300, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 16},
+    {{4, 261, 16}, 16, 5, 5, 2, 2, 2, 2, .groups = 16, .n_max = 2},
+    {{5, 5, 48}, 48, 3, 3, 1, 1, 1, 1, .groups = 48, .n_max = 37}, /* more images than chunks */
+    {{7, 5, 16}, 16, 3, 3, 1, 2, 1, 1, .groups = 16},              /* these are left to oneDNN */
+    {{7, 5, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2, .groups = 16},
+    {{7, 7, 8}, 8, 3, 3, 1, 1, 1, 1, .groups = 8},
 };
 
 static void conv(check_sink *sink, unsigned use, const conv_case *c)
@@ -80,6 +103,8 @@ static void refusals(check_sink *sink)
 static void cases(check_sink *sink)
 {
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &usual[i]);
+    for (size_t i = 0; i < sizeof depthwise / sizeof *depthwise; i++)
+        conv(sink, CHECK_TEST | (depthwise[i].x.w < 20 ? CHECK_GRAD : 0), &depthwise[i]);
     for (int i = 0; i < CHECK_EDGES_COUNT; i++) {
         conv_case in = {.x = {5, 5, check_edges[i]}, .out = 16, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
         conv_case out = {.x = {5, 5, 16}, .out = check_edges[i], .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conv2d and conv_fused on oneDNN. */
+/* conv2d and conv_fused: depthwise ones on our kernels, the others on oneDNN. */
 #include <fulcrum/core.h>
 
 #include "core/parallel.h"
 #include "ops/common.h"
 #include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/depthwise.h"
 #include "ops/dnnl/dnnl_shim.h"
 
 typedef struct conv_op {
     ful__op base;
     ful__conv_fused_attr attr;
     bool fused;
-    bool add_apart;       /* the residual (and the ReLU behind it) is not left to oneDNN */
-    ful__dnnl_conv *dnnl; /* made by plan */
+    bool add_apart;       /* the residual (and the ReLU behind it) is not left to the convolution */
+    ful__dnnl_conv *dnnl; /* made by plan; NULL: depthwise */
+    ful__depthwise depthwise;
 } conv_op;
 
 static void destroy(ful__op *op)
@@ -45,7 +47,7 @@ static ful_status create(const ful__op_type *type, const char *name, const ful__
     op->attr = *attr;
     op->fused = type == &ful__op_conv_fused;
     /* oneDNN's SSE4.1 kernels read the sum's operand as aligned vectors, which y need not be. */
-    op->add_apart = attr->residual && !(ful_cpu_flags() & FUL_CPU_AVX2);
+    op->add_apart = attr->residual && (!(ful_cpu_flags() & FUL_CPU_AVX2) || ful__depthwise_fits(&attr->conv, x[0]));
     ful_status status = ful__op_init(&op->base, type, name, x, n_x);
     if (status == FUL_OK) status = ful__conv2d_describe(&op->base, &attr->conv);
     if (status == FUL_OK) status = op->fused ? check_fused(&op->base, attr) : ful__op_takes(&op->base, 1);
@@ -80,7 +82,10 @@ static ful__dnnl_conv_spec spec_of(const conv_op *op, int n_max, bool train)
 static void layouts(ful__op *base)
 {
     const ful__dnnl_conv_spec spec = spec_of((conv_op *)base, 1, false);
-    ful__dnnl_conv_layouts(&spec, &base->x_layout[0], &base->y_layout);
+    if (ful__depthwise_fits(&spec.attr, base->x[0]))
+        base->x_layout[0] = base->y_layout = FUL__BLOCKED;
+    else
+        ful__dnnl_conv_layouts(&spec, &base->x_layout[0], &base->y_layout);
     base->x_layout[1] = base->y_layout;
 }
 
@@ -89,9 +94,14 @@ static ful_status plan(ful__op *base, int n_max, bool train)
     conv_op *op = (conv_op *)base;
     ful__dnnl_conv_destroy(&op->dnnl); /* planned again */
     const ful__dnnl_conv_spec spec = spec_of(op, n_max, train);
-    FUL_TRY(ful__dnnl_conv_create(&spec, &op->dnnl));
     base->need = (ful__need){0};
-    ful__dnnl_conv_need(op->dnnl, &base->need);
+    if (ful__depthwise_fits(&spec.attr, spec.x) && spec.x_layout == FUL__BLOCKED) {
+        ful__depthwise_init(&op->depthwise, &spec.attr, spec.x, spec.y, spec.relu, spec.train);
+        ful__depthwise_need(&op->depthwise, &base->need);
+    } else {
+        FUL_TRY(ful__dnnl_conv_create(&spec, &op->dnnl));
+        ful__dnnl_conv_need(op->dnnl, &base->need);
+    }
     base->need.backward_x = 1u;
     base->need.inplace_1 = op->attr.residual && !op->add_apart;
     return FUL_OK;
@@ -99,7 +109,8 @@ static ful_status plan(ful__op *base, int n_max, bool train)
 
 const char *ful__conv2d_kernel(const ful__op *op)
 {
-    return ful__dnnl_conv_kernels(((const conv_op *)op)->dnnl);
+    const conv_op *conv = (const conv_op *)op;
+    return conv->dnnl ? ful__dnnl_conv_kernels(conv->dnnl) : ful__depthwise_kernels(&conv->depthwise);
 }
 
 static ful__dnnl_conv_run dnnl_run(const conv_op *op, const ful__run *run)
@@ -138,19 +149,27 @@ static void add_residual(const conv_op *op, const ful__run *run)
 
 static ful_status prepare(ful__op *base, int n)
 {
-    return ful__dnnl_conv_prepare(((conv_op *)base)->dnnl, n);
+    conv_op *op = (conv_op *)base;
+    return op->dnnl ? ful__dnnl_conv_prepare(op->dnnl, n) : FUL_OK;
 }
 
 static ful_status forward(ful__op *base, const ful__run *run)
 {
     conv_op *op = (conv_op *)base;
     if (run->n == 0) return FUL_OK;
-    ful__dnnl_conv_run r = dnnl_run(op, run);
-    r.y = run->y;
-    if (op->attr.residual && !op->add_apart) ful__copy_floats(run->x[1], run->y, run->n * ful__count(base->y));
-    FUL_TRY(ful__dnnl_conv_forward(op->dnnl, &r));
+    int64_t macs;
+    if (op->dnnl) {
+        ful__dnnl_conv_run r = dnnl_run(op, run);
+        r.y = run->y;
+        if (op->attr.residual && !op->add_apart) ful__copy_floats(run->x[1], run->y, run->n * ful__count(base->y));
+        FUL_TRY(ful__dnnl_conv_forward(op->dnnl, &r));
+        macs = ful__dnnl_conv_macs(op->dnnl);
+    } else {
+        ful__depthwise_forward(&op->depthwise, run, op->attr.conv.bias);
+        macs = ful__depthwise_macs(&op->depthwise);
+    }
     if (op->add_apart) add_residual(op, run);
-    if (run->counters) run->counters->macs += ful__dnnl_conv_macs(op->dnnl) * run->n;
+    if (run->counters) run->counters->macs += macs * run->n;
     return FUL_OK;
 }
 
@@ -158,6 +177,10 @@ static ful_status backward(ful__op *base, const ful__run *run)
 {
     conv_op *op = (conv_op *)base;
     if (run->n == 0) return FUL_OK;
+    if (!op->dnnl) {
+        ful__depthwise_backward(&op->depthwise, run, op->attr.conv.bias);
+        return FUL_OK;
+    }
     ful__dnnl_conv_run r = dnnl_run(op, run);
     r.dy = run->dy;
     r.dx = run->dx[0];

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Depthwise convolution of one map [h][w][B] of B channels, LANES of them at a time. Compiled once a CPU level.
+ *
+ * The rows of the source that an output row needs stand in a ring of K rows in the first-level cache, with zeros where the
+ * padding (and, for dx of a stride, the gaps) would be. So the inner loops know no borders. Each vector of the ring serves up
+ * to K taps of up to PIXELS outputs, whose sums stay in registers.
+ */
+enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES == 16 ? 8 : 4 };
+
+/* Where the source and the output of a walk lie for one tile of output columns. */
+typedef struct FN(ring) {
+    vf cell[DW_KERNEL_MAX][DW_CELLS];
+    int next;        /* first row of the source that is not in it yet */
+    int first, last; /* columns of the source that the tile reads: [first, last) */
+    int at;          /* the cell of column `first` */
+} FN(ring);
+
+INLINE void FN(ring_start)(FN(ring) * ring, const dw_walk *w, int out, int count, const int K, const int S)
+{
+    const int U = w->up, begin = out * S - w->pad_w, end = begin + (count - 1) * S + K; /* in the grid with gaps */
+    ring->next = 0;
+    ring->first = begin <= 0 ? 0 : (begin + U - 1) / U;
+    ring->last = (end + U - 1) / U < w->src_w ? (end + U - 1) / U : w->src_w;
+    ring->at = ring->first * U - begin;
+    const int cells = end - begin, inside = ring->at + (ring->last - ring->first - 1) * U + 1;
+    for (int k = 0; k < K; k++)
+        for (int i = 0; i < cells; i++)
+            if (U > 1 || i < ring->at || i >= inside) ring->cell[k][i] = (vf){0};
+}
+
+/* Brings in the source's rows up to `row`. */
+INLINE void FN(ring_fill)(FN(ring) * ring, const dw_walk *w, const float *src, int row, const int K)
+{
+    const int U = w->up, last = row < w->src_h - 1 ? row : w->src_h - 1;
+    for (; ring->next <= last; ring->next++) {
+        vf *to = ring->cell[ring->next % K] + ring->at;
+        const float *from = src + ((int64_t)ring->next * w->src_w + ring->first) * FN(BLOCK);
+        const int count = ring->last - ring->first;
+        if (U == 1)
+            for (int i = 0; i < count; i++) {
+                to[i] = vload(from + i * FN(BLOCK));
+                __builtin_prefetch(from + i * FN(BLOCK) + DW_AHEAD);
+            }
+        else
+            for (int i = 0; i < count; i++) to[i * U] = vload(from + i * FN(BLOCK));
+    }
+}
+
+/* The rows of the ring that output row `out` reads, and the row of the kernel each meets; returns how many there are. */
+INLINE int FN(ring_rows)(FN(ring) * ring, const dw_walk *w, const float *src, int out, const vf **rows, int *taps, const int K,
+                         const int S)
+{
+    const int top = out * S - w->pad_h;
+    int count = 0;
+    FN(ring_fill)(ring, w, src, (top + K - 1) / w->up, K);
+    for (int k = 0; k < K; k++) {
+        const int row = top + k;
+        if (row < 0 || row % w->up != 0 || row / w->up >= w->src_h) continue;
+        rows[count] = ring->cell[row / w->up % K];
+        taps[count++] = k;
+    }
+    return count;
+}
+
+/* Output columns a tile can have. */
+INLINE int FN(tile)(const dw_walk *w, const int K, const int S)
+{
+    const int most = (DW_CELLS - K) / S + 1;
+    return w->out_w < most ? w->out_w : most;
+}
+
+/* out[i] = act(start + sum over the rows r and kx of rows[r][(at + i) S + kx] * weights[taps[r]][kx]), i < N */
+INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const float *weights, vf start, float *out, int at,
+                       const int N, const int K, const int S, const bool relu)
+{
+    vf sum[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) sum[i] = start;
+    for (int r = 0; r < n_rows; r++) {
+        const vf *x = rows[r] + at * S;
+        const float *w = weights + taps[r] * K * FN(BLOCK);
+#pragma GCC unroll 8
+        for (int kx = 0; kx < K; kx++) {
+            const vf tap = vload(w + kx * FN(BLOCK));
+#pragma GCC unroll 8
+            for (int i = 0; i < N; i++) sum[i] = vfma(x[i * S + kx], tap, sum[i]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) vstore(out + (at + i) * FN(BLOCK), relu ? vrelu(sum[i]) : sum[i]);
+}
+
+INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, const int K,
+                          const int S, const bool relu)
+{
+    FN(ring) ring;
+    const vf start = bias ? vload(bias) : (vf){0};
+    const vf *rows[DW_KERNEL_MAX];
+    int taps[DW_KERNEL_MAX];
+    const int tile = FN(tile)(w, K, S);
+    for (int x = 0; x < w->out_w; x += tile) {
+        const int count = w->out_w - x < tile ? w->out_w - x : tile;
+        FN(ring_start)(&ring, w, x, count, K, S);
+        for (int y = 0; y < w->out_h; y++) {
+            const int n_rows = FN(ring_rows)(&ring, w, src, y, rows, taps, K, S);
+            float *to = out + ((int64_t)y * w->out_w + x) * FN(BLOCK);
+            int i = 0;
+            for (; i + FN(PIXELS) <= count; i += FN(PIXELS))
+                FN(pixels)(rows, taps, n_rows, weights, start, to, i, FN(PIXELS), K, S, relu);
+            for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, to, i, 4, K, S, relu);
+            for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, to, i, 1, K, S, relu);
+        }
+    }
+}
+
+/* sum[kx] += sum over i of x[i S + kx] * dy[i]: even and odd pixels apart, which hides the latency of the addition. */
+INLINE void FN(weigh_row)(const vf *x, const float *dy, int count, float *sum, const int K, const int S)
+{
+    vf even[DW_KERNEL_MAX], odd[DW_KERNEL_MAX];
+#pragma GCC unroll 8
+    for (int kx = 0; kx < K; kx++) {
+        even[kx] = vload(sum + kx * FN(BLOCK));
+        odd[kx] = (vf){0};
+    }
+    int i = 0;
+    for (; i + 4 <= count; i += 4)
+#pragma GCC unroll 8
+        for (int j = 0; j < 4; j++) {
+            const vf g = vload(dy + (i + j) * FN(BLOCK));
+#pragma GCC unroll 8
+            for (int kx = 0; kx < K; kx++) {
+                vf *s = j % 2 ? &odd[kx] : &even[kx];
+                *s = vfma(x[(i + j) * S + kx], g, *s);
+            }
+        }
+    for (; i < count; i++) {
+        const vf g = vload(dy + i * FN(BLOCK));
+#pragma GCC unroll 8
+        for (int kx = 0; kx < K; kx++) even[kx] = vfma(x[i * S + kx], g, even[kx]);
+    }
+#pragma GCC unroll 8
+    for (int kx = 0; kx < K; kx++) vstore(sum + kx * FN(BLOCK), even[kx] + odd[kx]);
+}
+
+INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
+{
+    FN(ring) ring;
+    const vf *rows[DW_KERNEL_MAX];
+    int taps[DW_KERNEL_MAX];
+    const int tile = FN(tile)(w, K, S);
+    for (int at = 0; at < w->out_w; at += tile) {
+        const int count = w->out_w - at < tile ? w->out_w - at : tile;
+        FN(ring_start)(&ring, w, at, count, K, S);
+        for (int y = 0; y < w->out_h; y++) {
+            const int n_rows = FN(ring_rows)(&ring, w, x, y, rows, taps, K, S);
+            const float *g = dy + ((int64_t)y * w->out_w + at) * FN(BLOCK);
+            for (int r = 0; r < n_rows; r++) FN(weigh_row)(rows[r], g, count, sum + taps[r] * K * FN(BLOCK), K, S);
+        }
+    }
+}
+
+/* Every lane of a block: the base level takes it in parts. */
+#define FOR_PARTS for (int part = 0; part < FN(BLOCK); part += LANES)
+
+INLINE void FN(slide_block)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out,
+                            const int K, const int S)
+{
+    FOR_PARTS
+    {
+        const float *b = bias ? bias + part : NULL;
+        if (w->relu)
+            FN(slide_map)(w, src + part, weights + part, b, out + part, K, S, true);
+        else
+            FN(slide_map)(w, src + part, weights + part, b, out + part, K, S, false);
+    }
+}
+
+static TARGET void FN(slide)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out)
+{
+    if (w->kernel == 3 && w->step == 1)
+        FN(slide_block)(w, src, weights, bias, out, 3, 1);
+    else if (w->kernel == 3)
+        FN(slide_block)(w, src, weights, bias, out, 3, 2);
+    else if (w->step == 1)
+        FN(slide_block)(w, src, weights, bias, out, 5, 1);
+    else
+        FN(slide_block)(w, src, weights, bias, out, 5, 2);
+}
+
+INLINE void FN(weigh_block)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
+{
+    FOR_PARTS FN(weigh_map)(w, x + part, dy + part, sum + part, K, S);
+}
+
+static TARGET void FN(weigh)(const dw_walk *w, const float *x, const float *dy, float *sum)
+{
+    if (w->kernel == 3 && w->step == 1)
+        FN(weigh_block)(w, x, dy, sum, 3, 1);
+    else if (w->kernel == 3)
+        FN(weigh_block)(w, x, dy, sum, 3, 2);
+    else if (w->step == 1)
+        FN(weigh_block)(w, x, dy, sum, 5, 1);
+    else
+        FN(weigh_block)(w, x, dy, sum, 5, 2);
+}
+
+/* sum += the sum of dy over its pixels */
+static TARGET void FN(total)(const float *dy, int64_t pixels, float *sum)
+{
+    FOR_PARTS
+    {
+        vf s = {0};
+        for (int64_t i = 0; i < pixels; i++) s += vload(dy + part + i * FN(BLOCK));
+        vstore(sum + part, vload(sum + part) + s);
+    }
+}
+
+#undef FOR_PARTS
+
+static const dw_kernels FN(kernels) = {FN(slide), FN(weigh), FN(total)};

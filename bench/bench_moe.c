@@ -4,7 +4,9 @@
  * linear-gelu-linear of the same active MACs (h 1536), forward + backward, weights packed anew in each step as in training.
  * The two take turns (A B A B), so that what disturbs one disturbs both; medians over the rounds.
  *
- *   bench_moe [threads [rounds]]
+ *   bench_moe [threads [rounds [experts [tokens …]]]]
+ *
+ * Other numbers of experts: k stays 2 (1 with one expert), so the arithmetic stays and only the weights grow.
  */
 #include <fulcrum/core.h>
 #include <fulcrum/moe.h>
@@ -18,7 +20,9 @@
 #include "graph/exec.h"
 #include "moe/moe_op.h"
 
-enum { D = 192, H = 768, EXPERTS = 8, K = 2, ROUNDS_MOST = 1000 };
+enum { D = 192, H = 768, ROUNDS_MOST = 1000, TOKENS_MOST = 1 << 20 };
+
+static int experts = 8, k = 2;
 
 typedef struct subject {
     ful_graph *graph;
@@ -34,7 +38,7 @@ static ful_status build_dense(ful_graph *g, ful_node x, ful_node *out)
 {
     ful_linear_attr attr;
     ful_linear_defaults(&attr);
-    attr.out_features = K * H;
+    attr.out_features = k * H;
     FUL_TRY(ful_graph_linear(g, "fc1", x, &attr, &x));
     FUL_TRY(ful_graph_act(g, "act", x, FUL_ACT_GELU, &x));
     attr.out_features = D;
@@ -45,8 +49,8 @@ static ful_status build_moe(ful_graph *g, ful_node x, ful_node *out)
 {
     ful_moe_attr attr;
     ful_moe_defaults(&attr, FUL_EXPERT_MLP);
-    attr.experts = EXPERTS;
-    attr.k = K;
+    attr.experts = experts;
+    attr.k = k;
     attr.hidden = H;
     attr.capacity_permille = 0;
     return ful_graph_moe(g, "moe", x, &attr, out);
@@ -156,22 +160,32 @@ done:
     return status;
 }
 
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench_moe [threads >= 1 [rounds 1..%d [experts >= 1 [tokens 1..%d ...]]]]\n", ROUNDS_MOST,
+            TOKENS_MOST);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     const int threads = argc > 1 ? atoi(argv[1]) : 2, rounds = argc > 2 ? atoi(argv[2]) : 15;
-    static const int tokens[] = {8192, 1024, 256};
-    if (rounds < 1 || rounds > ROUNDS_MOST || ful_threads_set(threads) != FUL_OK) {
-        fprintf(stderr, "usage: bench_moe [threads >= 1 [rounds 1..%d]]\n", ROUNDS_MOST);
-        return 2;
-    }
-    printf("MoE MLP top-%d of %d, d %d, h %d against dense h %d; %s, %d threads, %d rounds\n", K, EXPERTS, D, H, K * H,
+    static const int usual[] = {8192, 1024, 256};
+    const int sizes = argc > 4 ? argc - 4 : 3;
+    if (argc > 3) experts = atoi(argv[3]);
+    if (rounds < 1 || rounds > ROUNDS_MOST || experts < 1 || ful_threads_set(threads) != FUL_OK) return usage();
+    k = experts < k ? experts : k;
+    printf("MoE MLP top-%d of %d, d %d, h %d against dense h %d; %s, %d threads, %d rounds\n", k, experts, D, H, k * H,
            ful_cpu_name(), threads, rounds);
     printf("%-6s %-6s %11s %11s %11s %9s %9s   %s\n", "tokens", "layer", "forward ms", "backward ms", "step ms", "fwd GF/s",
            "GF/s", "ratio of medians, median of ratios");
-    for (int i = 0; i < 3; i++)
-        if (compare(tokens[i], rounds) != FUL_OK) {
+    for (int i = 0; i < sizes; i++) {
+        const int tokens = argc > 4 ? atoi(argv[4 + i]) : usual[i];
+        if (tokens < 1 || tokens > TOKENS_MOST) return usage();
+        if (compare(tokens, rounds) != FUL_OK) {
             fprintf(stderr, "%s\n", ful_error_message());
             return 1;
         }
+    }
     return 0;
 }

@@ -5,12 +5,13 @@
  *   forward    u = x W1^T + b1,  v = act(u),  o = v W2^T + b2
  *   backward   dv = do W2,  dW2 += do^T v,  db2 += sum do,  du = dv act'(u),  dW1 += du^T x,  db1 += sum du,  dx = du W1
  *
- * Each of the four products is one grouped call over the experts that have rows; inputs are gathered while they are read.
- * Weights are packed at their first use after a step, and only those of experts that have rows.
+ * Each product is one grouped call over the experts that have rows; inputs are gathered while they are read, du and the bias
+ * gradients made while dv, do and du are in cache. In training an expert with few rows has its weights packed as the product
+ * runs; otherwise they are packed at their first use after a step. Experts without rows are not touched.
  *
  *   packed   [e] forward fresh, [e] backward fresh | for each expert: W1^T, W2^T (forward), W2, W1 (backward)
  *   saved    v [rows][h] | u [rows][h] unless v tells the slope         (inference: v, in scratch)
- *   scratch  dv, then du [rows][h] | partial sums of the weight gradients
+ *   scratch  du [rows][h] | partial sums of the weight gradients
  */
 #include <string.h>
 
@@ -18,7 +19,6 @@
 #include "core/mem.h"
 #include "core/parallel.h"
 #include "moe/experts.h"
-#include "ops/act_math.h"
 
 enum { W1, B1, W2, B2 }; /* parameters of an expert */
 
@@ -99,14 +99,25 @@ size_t ful__experts_packed_mlp(const ful__experts *x)
     return flags_bytes(x) + (size_t)x->e * packed_stride(x);
 }
 
-/* The packed [d][h] matrix (which = 0) or the [h][d] one (1) of expert i for this pass. */
-static float *packed(const ful__experts *x, const ful__experts_run *run, int i, bool backward, int which)
+/* One of an expert's matrices as a product takes it: up (which = 0) [k=d][n=h] or down (1) [h][d], for this pass. */
+typedef struct matrix {
+    const float *w; /* B(p,j) = w[p*rs + j*cs] */
+    int64_t rs, cs, k, n;
+    float *packed;
+} matrix;
+
+static matrix matrix_of(const ful__experts *x, const ful__experts_run *run, int i, bool backward, int which)
 {
     const sizes s = sizes_of(x);
+    float *const *w = run->w + (ptrdiff_t)i * x->n_params;
     size_t at = flags_bytes(x) + (size_t)i * packed_stride(x);
     if (backward) at += s.up + s.down;
     if (which == 1) at += s.up;
-    return ful__at(run->packed, at);
+    matrix m = {.k = which == 0 ? s.d : s.h, .n = which == 0 ? s.h : s.d, .packed = ful__at(run->packed, at)};
+    m.w = w[(which == 0) == backward ? W2 : W1];
+    m.rs = backward ? m.n : 1;
+    m.cs = backward ? 1 : m.k;
+    return m;
 }
 
 /* Packing ---------------------------------------------------------------------------------------------------------------- */
@@ -118,31 +129,27 @@ typedef struct pack {
     int64_t up_panels, down_panels;
 } pack;
 
-/* A piece is one panel of one stale expert. up: k = d, n = h; B(p,j) = W1(j,p) forward, W2(p,j) backward. down the other way
- * round. */
+/* A piece is one panel of one stale expert. */
 static void pack_piece(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
     const pack *p = ctx;
-    const sizes s = sizes_of(p->x);
-    const int64_t panels = p->up_panels + p->down_panels;
-    const int i = p->x->active[chunk / panels];
-    const int64_t panel = chunk % panels;
-    float *const *w = p->run->w + (ptrdiff_t)i * p->x->n_params;
-    if (panel < p->up_panels) {
-        float *to = packed(p->x, p->run, i, p->backward, 0);
-        if (p->backward)
-            ful__gemm_pack(to, w[W2], s.h, 1, s.d, s.h, panel, panel + 1);
-        else
-            ful__gemm_pack(to, w[W1], 1, s.d, s.d, s.h, panel, panel + 1);
-    } else {
-        const int64_t at = panel - p->up_panels;
-        float *to = packed(p->x, p->run, i, p->backward, 1);
-        if (p->backward)
-            ful__gemm_pack(to, w[W1], s.d, 1, s.h, s.d, at, at + 1);
-        else
-            ful__gemm_pack(to, w[W2], 1, s.h, s.h, s.d, at, at + 1);
-    }
+    const int64_t panels = p->up_panels + p->down_panels, panel = chunk % panels;
+    const int which = panel < p->up_panels ? 0 : 1;
+    const int64_t at = which == 0 ? panel : panel - p->up_panels;
+    const matrix m = matrix_of(p->x, p->run, p->x->active[chunk / panels], p->backward, which);
+    ful__gemm_pack(m.packed, m.w, m.rs, m.cs, m.k, m.n, at, at + 1);
+}
+
+static int64_t rows_of(const ful__experts_run *run, int i)
+{
+    return run->offset[i + 1] - run->offset[i];
+}
+
+/* At inference the same weights serve run after run. */
+static bool packs(const ful__experts *x, const ful__experts_run *run, int i)
+{
+    return rows_of(run, i) > 0 && (!x->train || ful__gemm_should_pack(rows_of(run, i)));
 }
 
 static void pack_stale(const ful__experts *x, const ful__experts_run *run, bool backward)
@@ -151,7 +158,7 @@ static void pack_stale(const ful__experts *x, const ful__experts_run *run, bool 
     if (run->repack) memset(fresh, 0, (size_t)x->e);
     int stale = 0;
     for (int i = 0; i < x->e; i++) {
-        if (fresh[i] || run->offset[i + 1] == run->offset[i]) continue;
+        if (fresh[i] || !packs(x, run, i)) continue;
         fresh[i] = 1;
         x->active[stale++] = i;
     }
@@ -166,21 +173,24 @@ static void pack_stale(const ful__experts *x, const ful__experts_run *run, bool 
 /* A job for each expert with rows: out [rows][n] = in [rows][k] B. Returns how many; x->active[j]: the expert of job j. */
 static int make_jobs(const ful__experts *x, const ful__experts_run *run, bool backward, int which, const float *in, float *out)
 {
-    const int64_t d = x->width, h = x->attr.hidden, k = which == 0 ? d : h, n = which == 0 ? h : d;
     int count = 0;
     for (int i = 0; i < x->e; i++) {
-        const int64_t begin = run->offset[i], rows = run->offset[i + 1] - begin;
+        const int64_t begin = run->offset[i], rows = rows_of(run, i);
         if (rows == 0) continue;
+        const matrix b = matrix_of(x, run, i, backward, which);
         x->active[count] = i;
         x->jobs[count++] = (ful__gemm_job){.m = rows,
-                                           .n = n,
-                                           .k = k,
-                                           .a = in + begin * k,
-                                           .a_rs = k,
+                                           .n = b.n,
+                                           .k = b.k,
+                                           .a = in + begin * b.k,
+                                           .a_rs = b.k,
                                            .a_cs = 1,
-                                           .b_packed = packed(x, run, i, backward, which),
-                                           .c = out + begin * n,
-                                           .ldc = n};
+                                           .b_packed = packs(x, run, i) ? b.packed : NULL,
+                                           .b = b.w,
+                                           .b_rs = b.rs,
+                                           .b_cs = b.cs,
+                                           .c = out + begin * b.n,
+                                           .ldc = b.n};
     }
     return count;
 }
@@ -219,34 +229,19 @@ void ful__experts_forward_mlp(ful__experts *x, ful__experts_run *run)
 
 /* Backward --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct slope {
-    ful_act act;
-    const float *u;
-    float *dv;
-    int64_t count;
-} slope;
-
-enum { SLOPE_FLOATS = 16384 };
-
-static void slope_piece(void *ctx, int64_t chunk, int thread)
-{
-    (void)thread;
-    const slope *s = ctx;
-    const int64_t begin = chunk * SLOPE_FLOATS, left = s->count - begin;
-    ful__act_backward(s->act, s->u + begin, s->dv + begin, s->dv + begin, left < SLOPE_FLOATS ? left : SLOPE_FLOATS);
-}
-
-/* dW [m][n] += a^T b for expert after expert, where dW is parameter `which` and wanted. */
+/* dW [m][n] += a^T b and db += sum of a for expert after expert, where dW is parameter `which`; each where it is wanted. */
 static int make_tn_jobs(const ful__experts *x, const ful__experts_run *run, int which, const float *a, int64_t m,
                         const float *b, int64_t n)
 {
     int count = 0;
     for (int i = 0; i < x->e; i++) {
-        const int64_t begin = run->offset[i], rows = run->offset[i + 1] - begin;
-        float *dw = run->dw[(ptrdiff_t)i * x->n_params + which];
+        const int64_t begin = run->offset[i], rows = rows_of(run, i);
+        float *dw = run->dw[(ptrdiff_t)i * x->n_params + which], *db = run->dw[(ptrdiff_t)i * x->n_params + which + 1];
+        if (rows > 0 && db && !dw) ful__column_sums(a + begin * m, rows, m, m, db);
         if (rows == 0 || !dw) continue;
         ful__gemm_tn_job *job = &x->tn_jobs[count++];
         *job = (ful__gemm_tn_job){.rows = rows, .m = m, .n = n, .a = a + begin * m, .lda = m, .ldb = n, .c = dw, .ldc = n};
+        job->a_sums = db;
         if (which == W1 && run->index) {
             job->b = b;
             job->b_index = run->index + begin;
@@ -257,29 +252,19 @@ static int make_tn_jobs(const ful__experts *x, const ful__experts_run *run, int 
     return count;
 }
 
-static void add_bias_gradients(const ful__experts *x, const ful__experts_run *run, int which, const float *dz, int64_t n)
-{
-    for (int i = 0; i < x->e; i++) {
-        const int64_t begin = run->offset[i], rows = run->offset[i + 1] - begin;
-        float *db = run->dw[(ptrdiff_t)i * x->n_params + which];
-        if (rows > 0 && db) ful__column_sums(dz + begin * n, rows, n, n, db);
-    }
-}
-
 void ful__experts_backward_mlp(ful__experts *x, ful__experts_run *run)
 {
-    const int64_t d = x->width, h = x->attr.hidden, rows = run->offset[x->e];
+    const int64_t d = x->width, h = x->attr.hidden;
     const float *v = run->saved;
-    float *dv = run->scratch, *partial = ful__at(run->scratch, hidden_bytes(x, run->bound));
+    float *du = run->scratch, *partial = ful__at(run->scratch, hidden_bytes(x, run->bound));
     pack_stale(x, run, true);
-    ful__gemm_grouped(x->jobs, make_jobs(x, run, true, 0, run->d_o, dv));
-    ful__gemm_tn_grouped(x->tn_jobs, make_tn_jobs(x, run, W2, run->d_o, d, v, h), partial);
-    add_bias_gradients(x, run, B2, run->d_o, d);
-    if (x->attr.act != FUL_ACT_NONE) {
-        slope s = {x->attr.act, u_of(x, run), dv, rows * h};
-        ful__parallel_for((s.count + SLOPE_FLOATS - 1) / SLOPE_FLOATS, slope_piece, &s);
+    const int count = make_jobs(x, run, true, 0, run->d_o, du);
+    for (int j = 0; j < count && x->attr.act != FUL_ACT_NONE; j++) {
+        x->jobs[j].act = x->attr.act;
+        x->jobs[j].slope_of = u_of(x, run) + run->offset[x->active[j]] * h;
     }
-    ful__gemm_tn_grouped(x->tn_jobs, make_tn_jobs(x, run, W1, dv, h, run->x, d), partial);
-    add_bias_gradients(x, run, B1, dv, h);
-    if (run->dx) ful__gemm_grouped(x->jobs, make_jobs(x, run, true, 1, dv, run->dx));
+    ful__gemm_grouped(x->jobs, count);
+    ful__gemm_tn_grouped(x->tn_jobs, make_tn_jobs(x, run, W2, run->d_o, d, v, h), partial);
+    ful__gemm_tn_grouped(x->tn_jobs, make_tn_jobs(x, run, W1, du, h, run->x, d), partial);
+    if (run->dx) ful__gemm_grouped(x->jobs, make_jobs(x, run, true, 1, du, run->dx));
 }

@@ -20,12 +20,14 @@ enum { MR = 6, NR = 16 };
         l##i = _mm256_maskload_ps(t->c + i * t->ldc, mask_l);     \
         r##i = _mm256_maskload_ps(t->c + i * t->ldc + 8, mask_r); \
     }
-#define STEP(i)                                                   \
-    if (R > i) {                                                  \
-        const __m256 v = _mm256_broadcast_ss(a + i * row_stride); \
-        l##i = _mm256_fmadd_ps(v, b_l, l##i);                     \
-        r##i = _mm256_fmadd_ps(v, b_r, r##i);                     \
+#define STEP(i)                                      \
+    if (R > i) {                                     \
+        const __m256 v = _mm256_broadcast_ss(a + i); \
+        l##i = _mm256_fmadd_ps(v, b_l, l##i);        \
+        r##i = _mm256_fmadd_ps(v, b_r, r##i);        \
     }
+#define FETCH_NEXT(i) \
+    if (R > i) _mm_prefetch((const char *)(t->next_c + i * t->ldc), _MM_HINT_T0);
 #define TO_C(i)                                                   \
     if (R > i) {                                                  \
         _mm256_maskstore_ps(t->c + i * t->ldc, mask_l, l##i);     \
@@ -38,8 +40,8 @@ AVX2 static inline __m256i lanes(int n)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-AVX2 static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R, const int64_t row_stride,
-                                                                 const int64_t k_stride)
+/* Inlined for each number of rows. */
+AVX2 static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R)
 {
     const __m256i mask_l = lanes(t->cols), mask_r = lanes(t->cols - 8);
     const __m256 zero = _mm256_setzero_ps();
@@ -50,8 +52,9 @@ AVX2 static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm
         const __m256 bias_l = _mm256_maskload_ps(t->bias, mask_l), bias_r = _mm256_maskload_ps(t->bias + 8, mask_r);
         EACH_ROW(FROM_BIAS)
     }
+    EACH_ROW(FETCH_NEXT)
     const float *a = t->a, *b = t->b;
-    for (int64_t p = 0; p < t->k; p++, a += k_stride, b += NR) {
+    for (int64_t p = 0; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
         const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8);
         EACH_ROW(STEP)
     }
@@ -59,10 +62,9 @@ AVX2 static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm
 }
 
 #define CASE(n) \
-    case n: tile_avx2(t, n, row_stride, k_stride); break;
+    case n: tile_avx2(t, n); break;
 
-AVX2 static inline __attribute__((always_inline)) void any_rows(const ful__gemm_tile *t, const int64_t row_stride,
-                                                                const int64_t k_stride)
+AVX2 static void run_avx2(const ful__gemm_tile *t)
 {
     switch (t->rows) {
         CASE(1)
@@ -70,21 +72,46 @@ AVX2 static inline __attribute__((always_inline)) void any_rows(const ful__gemm_
         CASE(3)
         CASE(4)
         CASE(5)
-    default: tile_avx2(t, MR, row_stride, k_stride);
+    default: tile_avx2(t, MR);
     }
 }
 
-AVX2 static void nn_avx2(const ful__gemm_tile *t)
+/* 8 x 8 in registers: pairs, then fours, then halves of a register change places. */
+AVX2 static inline __attribute__((always_inline)) void square_avx2(__m256 x[8])
 {
-    any_rows(t, FUL__GEMM_A_STRIDE, 1);
+    __m256 y[8];
+    for (int i = 0; i < 8; i += 2) {
+        y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            const __m256d low = _mm256_castps_pd(y[i + j]), high = _mm256_castps_pd(y[i + j + 2]);
+            x[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, high));
+            x[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
+        }
+    for (int j = 0; j < 4; j++) {
+        const __m256 low = x[j], high = x[j + 4];
+        x[j] = _mm256_permute2f128_ps(low, high, 0x20);
+        x[j + 4] = _mm256_permute2f128_ps(low, high, 0x31);
+    }
 }
 
-AVX2 static void tn_avx2(const ful__gemm_tile *t)
+AVX2 static void transpose_avx2(float *to, int64_t stride, const float *const *line, int count, int64_t k)
 {
-    any_rows(t, 1, FUL__GEMM_TN_STRIDE);
+    for (int half = 0; half < 2; half++, to += 8, line += 8, count -= 8)
+        for (int64_t p = 0; p < k; p += 8) {
+            const int rows = k - p < 8 ? (int)(k - p) : 8;
+            const __m256i there = lanes(rows);
+            __m256 x[8];
+            for (int i = 0; i < 8; i++) x[i] = i < count ? _mm256_maskload_ps(line[i] + p, there) : _mm256_setzero_ps();
+            square_avx2(x);
+            for (int i = 0; i < rows; i++) _mm256_storeu_ps(to + (p + i) * stride, x[i]);
+        }
 }
 
-const ful__gemm_level ful__gemm_avx2 = {.name = "avx2", .mr = MR, .nr = NR, .nn = nn_avx2, .tn = tn_avx2};
+const ful__gemm_level ful__gemm_avx2 = {
+    .name = "avx2", .mr = MR, .nr = NR, .run = run_avx2, .lanes = 16, .transpose = transpose_avx2};
 
 #else
 typedef int ful__gemm_avx2_is_x86_only;

@@ -22,11 +22,16 @@ enum { MR = 14, NR = 32 };
         l##i = _mm512_maskz_loadu_ps(mask_l, t->c + i * t->ldc);      \
         r##i = _mm512_maskz_loadu_ps(mask_r, t->c + i * t->ldc + 16); \
     }
-#define STEP(i)                                             \
-    if (R > i) {                                            \
-        const __m512 v = _mm512_set1_ps(a[i * row_stride]); \
-        l##i = _mm512_fmadd_ps(v, b_l, l##i);               \
-        r##i = _mm512_fmadd_ps(v, b_r, r##i);               \
+#define STEP(i)                                \
+    if (R > i) {                               \
+        const __m512 v = _mm512_set1_ps(a[i]); \
+        l##i = _mm512_fmadd_ps(v, b_l, l##i);  \
+        r##i = _mm512_fmadd_ps(v, b_r, r##i);  \
+    }
+#define FETCH_NEXT(i)                                                           \
+    if (R > i) {                                                                \
+        _mm_prefetch((const char *)(t->next_c + i * t->ldc), _MM_HINT_T0);      \
+        _mm_prefetch((const char *)(t->next_c + i * t->ldc + 16), _MM_HINT_T0); \
     }
 #define TO_C(i)                                                      \
     if (R > i) {                                                     \
@@ -41,8 +46,8 @@ AVX512 static inline __mmask16 lanes(int n)
     return (__mmask16)((1u << (n < 16 ? n : 16)) - 1u);
 }
 
-AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__gemm_tile *t, const int R,
-                                                                     const int64_t row_stride, const int64_t k_stride)
+/* Inlined for each number of rows. */
+AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__gemm_tile *t, const int R)
 {
     const __mmask16 mask_l = lanes(t->cols), mask_r = lanes(t->cols - 16);
     const __m512 zero = _mm512_setzero_ps();
@@ -53,8 +58,9 @@ AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__
         const __m512 bias_l = _mm512_maskz_loadu_ps(mask_l, t->bias), bias_r = _mm512_maskz_loadu_ps(mask_r, t->bias + 16);
         EACH_ROW(FROM_BIAS)
     }
+    EACH_ROW(FETCH_NEXT)
     const float *a = t->a, *b = t->b;
-    for (int64_t p = 0; p < t->k; p++, a += k_stride, b += NR) {
+    for (int64_t p = 0; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
         const __m512 b_l = _mm512_loadu_ps(b), b_r = _mm512_loadu_ps(b + 16);
         EACH_ROW(STEP)
     }
@@ -62,10 +68,9 @@ AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__
 }
 
 #define CASE(n) \
-    case n: tile_avx512(t, n, row_stride, k_stride); break;
+    case n: tile_avx512(t, n); break;
 
-AVX512 static inline __attribute__((always_inline)) void any_rows(const ful__gemm_tile *t, const int64_t row_stride,
-                                                                  const int64_t k_stride)
+AVX512 static void run_avx512(const ful__gemm_tile *t)
 {
     switch (t->rows) {
         CASE(1)
@@ -81,21 +86,52 @@ AVX512 static inline __attribute__((always_inline)) void any_rows(const ful__gem
         CASE(11)
         CASE(12)
         CASE(13)
-    default: tile_avx512(t, MR, row_stride, k_stride);
+    default: tile_avx512(t, MR);
     }
 }
 
-AVX512 static void nn_avx512(const ful__gemm_tile *t)
+/* 16 x 16 in registers: pairs, then fours, then quarters of a register change places. */
+AVX512 static inline __attribute__((always_inline)) void square_avx512(__m512 x[16])
 {
-    any_rows(t, FUL__GEMM_A_STRIDE, 1);
+    __m512 y[16];
+    for (int i = 0; i < 16; i += 2) {
+        y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            const __m512d low = _mm512_castps_pd(y[i + j]), high = _mm512_castps_pd(y[i + j + 2]);
+            x[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+            x[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int j = 0; j < 4; j++) {
+            y[i + j] = _mm512_shuffle_f32x4(x[i + j], x[i + j + 4], 0x88);
+            y[i + j + 4] = _mm512_shuffle_f32x4(x[i + j], x[i + j + 4], 0xdd);
+        }
+    for (int j = 0; j < 8; j++) {
+        x[j] = _mm512_shuffle_f32x4(y[j], y[j + 8], 0x88);
+        x[j + 8] = _mm512_shuffle_f32x4(y[j], y[j + 8], 0xdd);
+    }
 }
 
-AVX512 static void tn_avx512(const ful__gemm_tile *t)
+AVX512 static void transpose_avx512(float *to, int64_t stride, const float *const *line, int count, int64_t k)
 {
-    any_rows(t, 1, FUL__GEMM_TN_STRIDE);
+    for (int64_t p = 0; p < k; p += 16, to += 16 * stride) {
+        const int64_t left = k - p;
+        const __mmask16 there = lanes(left < 16 ? (int)left : 16);
+        __m512 x[16];
+        for (int i = 0; i < 16; i++) x[i] = i < count ? _mm512_maskz_loadu_ps(there, line[i] + p) : _mm512_setzero_ps();
+        square_avx512(x);
+        if (left >= 16)
+            for (int i = 0; i < 16; i++) _mm512_storeu_ps(to + i * stride, x[i]);
+        else
+            for (int i = 0; i < left; i++) _mm512_storeu_ps(to + i * stride, x[i]);
+    }
 }
 
-const ful__gemm_level ful__gemm_avx512 = {.name = "avx512", .mr = MR, .nr = NR, .nn = nn_avx512, .tn = tn_avx512};
+const ful__gemm_level ful__gemm_avx512 = {
+    .name = "avx512", .mr = MR, .nr = NR, .run = run_avx512, .lanes = 16, .transpose = transpose_avx512};
 
 #else
 typedef int ful__gemm_avx512_is_x86_only;

@@ -6,7 +6,7 @@
 
 enum { MR = 4, NR = 8 };
 
-static void tile_scalar(const ful__gemm_tile *t, int64_t row_stride, int64_t k_stride)
+static void run_scalar(const ful__gemm_tile *t)
 {
     for (int i = 0; i < t->rows; i++) {
         float *c = t->c + i * t->ldc;
@@ -14,22 +14,24 @@ static void tile_scalar(const ful__gemm_tile *t, int64_t row_stride, int64_t k_s
         for (int j = 0; j < t->cols && t->start != FUL__GEMM_FROM_ZERO; j++)
             sum[j] = t->start == FUL__GEMM_FROM_C ? c[j] : t->bias[j];
         for (int64_t p = 0; p < t->k; p++) {
-            const float a = t->a[i * row_stride + p * k_stride];
-            const float *b = t->b + p * NR;
+            const float a = t->a[p * FUL__GEMM_LANES + i];
+            const float *b = t->b + p * t->b_stride;
             for (int j = 0; j < NR; j++) sum[j] = fmaf(a, b[j], sum[j]);
         }
         for (int j = 0; j < t->cols; j++) c[j] = sum[j];
     }
 }
 
-static void nn_scalar(const ful__gemm_tile *t)
+/* By squares, so that both sides stay in cache. */
+static void transpose_scalar(float *to, int64_t stride, const float *const *line, int count, int64_t k)
 {
-    tile_scalar(t, FUL__GEMM_A_STRIDE, 1);
+    enum { SQUARE = 16 };
+    for (int64_t begin = 0; begin < k; begin += SQUARE) {
+        const int64_t end = begin + SQUARE < k ? begin + SQUARE : k;
+        for (int i = 0; i < NR; i++)
+            for (int64_t p = begin; p < end; p++) to[p * stride + i] = i < count ? line[i][p] : 0;
+    }
 }
 
-static void tn_scalar(const ful__gemm_tile *t)
-{
-    tile_scalar(t, 1, FUL__GEMM_TN_STRIDE);
-}
-
-const ful__gemm_level ful__gemm_scalar = {.name = "scalar", .mr = MR, .nr = NR, .nn = nn_scalar, .tn = tn_scalar};
+const ful__gemm_level ful__gemm_scalar = {
+    .name = "scalar", .mr = MR, .nr = NR, .run = run_scalar, .lanes = NR, .transpose = transpose_scalar};

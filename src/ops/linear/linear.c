@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * linear: y[t][out] = x[t][in] W^T + b at every position t of every image, on our own GEMM. The packed copies are W^T for
- * forward and W for the gradient of x.
+ * forward and W for the gradient of x; training with few rows does without them.
  */
 #include <math.h>
 
@@ -12,6 +12,7 @@
 typedef struct linear_op {
     ful__op base;
     ful_linear_attr attr;
+    bool packs; /* by plan: W serves many rows, or many runs */
 } linear_op;
 
 void ful_linear_defaults(ful_linear_attr *attr)
@@ -56,11 +57,13 @@ static size_t packed_forward(const ful__op *op)
 
 static ful_status plan(ful__op *op, int n_max, bool train)
 {
+    linear_op *l = (linear_op *)op;
     const int in = op->x[0].c, out = op->y.c;
     const int64_t rows = (int64_t)n_max * op->x[0].h * op->x[0].w;
-    op->need = (ful__need){.packed = packed_forward(op) * sizeof(float)};
+    l->packs = !train || ful__gemm_should_pack(rows);
+    op->need = (ful__need){.packed = l->packs ? packed_forward(op) * sizeof(float) : 0};
     if (!train) return FUL_OK;
-    op->need.packed += ful__gemm_packed_floats(out, in) * sizeof(float);
+    if (l->packs) op->need.packed += ful__gemm_packed_floats(out, in) * sizeof(float);
     op->need.scratch_fixed = ful__gemm_tn_scratch_floats(rows, out, in) * sizeof(float);
     op->need.backward_x = 1u;
     return FUL_OK;
@@ -69,8 +72,7 @@ static ful_status plan(ful__op *op, int n_max, bool train)
 /* Packing is shared out by a few panels of columns. */
 typedef struct packing {
     float *to;
-    const float *w;
-    int64_t rs, cs, k, n;
+    const ful__gemm_job *job;
 } packing;
 
 enum { PANELS_A_CHUNK = 2 };
@@ -79,44 +81,57 @@ static void pack_chunk(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
     const packing *p = ctx;
-    const int64_t panels = ful__gemm_panels(p->n), begin = chunk * PANELS_A_CHUNK;
+    const int64_t panels = ful__gemm_panels(p->job->n), begin = chunk * PANELS_A_CHUNK;
     const int64_t end = begin + PANELS_A_CHUNK < panels ? begin + PANELS_A_CHUNK : panels;
-    ful__gemm_pack(p->to, p->w, p->rs, p->cs, p->k, p->n, begin, end);
+    ful__gemm_pack(p->to, p->job->b, p->job->b_rs, p->job->b_cs, p->job->k, p->job->n, begin, end);
 }
 
-static void pack(packing p)
+/* Runs the product; packed: where the packed copy of its B lies. */
+static void multiply(const linear_op *l, const ful__run *run, ful__gemm_job job, float *packed)
 {
-    ful__parallel_for((ful__gemm_panels(p.n) + PANELS_A_CHUNK - 1) / PANELS_A_CHUNK, pack_chunk, &p);
+    packing p = {packed, &job};
+    if (l->packs && run->repack)
+        ful__parallel_for((ful__gemm_panels(job.n) + PANELS_A_CHUNK - 1) / PANELS_A_CHUNK, pack_chunk, &p);
+    if (l->packs) job.b_packed = packed;
+    ful__gemm_grouped(&job, 1);
 }
 
 static ful_status forward(ful__op *op, const ful__run *run)
 {
     const linear_op *l = (linear_op *)op;
     const int in = op->x[0].c, out = op->y.c;
-    if (run->repack) pack((packing){.to = run->packed, .w = run->w[0], .rs = 1, .cs = in, .k = in, .n = out});
     const ful__gemm_job job = {.m = (int64_t)run->n * op->x[0].h * op->x[0].w,
                                .n = out,
                                .k = in,
                                .a = run->x[0],
                                .a_rs = in,
                                .a_cs = 1,
-                               .b_packed = run->packed,
+                               .b = run->w[0],
+                               .b_rs = 1,
+                               .b_cs = in,
                                .c = run->y,
                                .ldc = out,
                                .bias = l->attr.bias ? run->w[1] : NULL};
-    ful__gemm_grouped(&job, 1);
+    multiply(l, run, job, run->packed);
     if (run->counters) run->counters->macs += job.m * job.n * job.k;
     return FUL_OK;
 }
 
-static void backward_x(const ful__op *op, const ful__run *run, int64_t rows)
+static void backward_x(const linear_op *l, const ful__run *run, int64_t rows)
 {
-    const int in = op->x[0].c, out = op->y.c;
-    float *packed = (float *)run->packed + packed_forward(op);
-    if (run->repack) pack((packing){.to = packed, .w = run->w[0], .rs = in, .cs = 1, .k = out, .n = in});
-    const ful__gemm_job job = {
-        .m = rows, .n = in, .k = out, .a = run->dy, .a_rs = out, .a_cs = 1, .b_packed = packed, .c = run->dx[0], .ldc = in};
-    ful__gemm_grouped(&job, 1);
+    const int in = l->base.x[0].c, out = l->base.y.c;
+    const ful__gemm_job job = {.m = rows,
+                               .n = in,
+                               .k = out,
+                               .a = run->dy,
+                               .a_rs = out,
+                               .a_cs = 1,
+                               .b = run->w[0],
+                               .b_rs = in,
+                               .b_cs = 1,
+                               .c = run->dx[0],
+                               .ldc = in};
+    multiply(l, run, job, l->packs ? (float *)run->packed + packed_forward(&l->base) : NULL);
 }
 
 static ful_status backward(ful__op *op, const ful__run *run)
@@ -124,13 +139,23 @@ static ful_status backward(ful__op *op, const ful__run *run)
     const linear_op *l = (linear_op *)op;
     const int in = op->x[0].c, out = op->y.c;
     const int64_t rows = (int64_t)run->n * op->x[0].h * op->x[0].w;
-    if (run->dx[0]) backward_x(op, run, rows);
-    if (run->dw && run->dw[0]) {
-        const ful__gemm_tn_job job = {
-            .rows = rows, .m = out, .n = in, .a = run->dy, .lda = out, .b = run->x[0], .ldb = in, .c = run->dw[0], .ldc = in};
+    float *dw = run->dw ? run->dw[0] : NULL, *db = run->dw && l->attr.bias ? run->dw[1] : NULL;
+    if (run->dx[0]) backward_x(l, run, rows);
+    if (dw) {
+        const ful__gemm_tn_job job = {.rows = rows,
+                                      .m = out,
+                                      .n = in,
+                                      .a = run->dy,
+                                      .lda = out,
+                                      .b = run->x[0],
+                                      .ldb = in,
+                                      .c = dw,
+                                      .ldc = in,
+                                      .a_sums = db};
         ful__gemm_tn_grouped(&job, 1, run->scratch);
+    } else if (db) {
+        ful__column_sums(run->dy, rows, out, out, db);
     }
-    if (run->dw && l->attr.bias && run->dw[1]) ful__column_sums(run->dy, rows, out, out, run->dw[1]);
     return FUL_OK;
 }
 

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/mem.h"
 #include "study/report.h"
 #include "study/svg.h"
 
-enum { WIDTH = 440, HEIGHT = 290, ROWS_MAX = 4096 };
+/* More points than pixels, and more rings than can be told apart, only make the page heavy. */
+enum { WIDTH = 440, HEIGHT = 290, POINTS_MAX = 240, RINGS_MAX = 20000 };
 
 static void stretch(double value, double *low, double *high)
 {
@@ -50,7 +50,7 @@ static bool gap_range(const ful__report *r, double *low, double *high)
     return n > 0;
 }
 
-static void draw_cell(ful__chart *c, const json_t *cell, double x, int color)
+static void draw_cell(ful__chart *c, const json_t *cell, double x, int color, bool rings)
 {
     const json_t *ci = json_object_get(cell, "ci"), *low = json_array_get(ci, 0), *high = json_array_get(ci, 1);
     const double mean = 100.0 * ful__json_number(cell, "mean");
@@ -59,6 +59,7 @@ static void draw_cell(ful__chart *c, const json_t *cell, double x, int color)
     char hint[256];
     json_array_foreach(json_object_get(cell, "gaps"), j, gap)
     {
+        if (!rings) break;
         const double points = 100.0 * ful__json_number(gap, "gap");
         snprintf(hint, sizeof hint, "seed %.0f: %+.2f points", ful__json_number(gap, "seed"), points);
         ful__svg_dot(c, x, points, 2.5, color, true, hint);
@@ -99,7 +100,7 @@ static bool draw_gap_vs_rho(const ful__report *r, ful__str *out, bool standalone
             same += fabs(ful__json_number(json_array_get(cells_of(r), j), "rho_exec") - ful__json_number(cell, "rho_exec")) <
                     0.01;
         const double rho = isfinite(ful__json_number(cell, "rho_exec")) ? ful__json_number(cell, "rho_exec") : 0.0;
-        draw_cell(&c, cell, rho + 0.035 * same * (c.x_high - c.x_low), (int)i);
+        draw_cell(&c, cell, rho + 0.035 * same * (c.x_high - c.x_low), (int)i, n * r->n_seeds <= RINGS_MAX);
     }
     ful__svg_legend(&c, 52, HEIGHT + 10, names, colors, n);
     ful__svg_end(&c);
@@ -108,58 +109,50 @@ static bool draw_gap_vs_rho(const ful__report *r, ful__str *out, bool standalone
 
 /* ---- curves ---- */
 
-/* A figure of each epoch, over the seeds of an arm: mean, least, most. Returns epochs seen. */
-static int epoch_curve(const ful__report *r, int arm, const char *path, double *mean, double *low, double *high)
+/* A curve as it is drawn: x in epochs, values scaled; where there are too many epochs, several make a point. */
+typedef struct drawn_curve {
+    int n;
+    double x[POINTS_MAX], mean[POINTS_MAX], low[POINTS_MAX], high[POINTS_MAX];
+} drawn_curve;
+
+static void thin_curve(const ful__curve *curve, double factor, drawn_curve *out)
 {
-    int epochs = 0;
-    for (int e = 0; e < ROWS_MAX; e++) {
-        double sum = 0.0;
+    const int stride = (curve->epochs + POINTS_MAX - 1) / POINTS_MAX;
+    out->n = 0;
+    for (int begin = 0; begin < curve->epochs; begin += stride) {
+        const int end = begin + stride < curve->epochs ? begin + stride : curve->epochs;
+        double sum = 0.0, low = NAN, high = NAN;
         int n = 0;
-        low[e] = INFINITY;
-        high[e] = -INFINITY;
-        for (int s = 0; s < r->n_seeds; s++) {
-            const json_t *row = json_array_get(ful__report_logs(r, arm, s)->metrics, (size_t)e);
-            const double value = ful__json_number(row, path);
-            if (row) epochs = e + 1;
-            if (!isfinite(value)) continue;
-            sum += value;
-            stretch(value, &low[e], &high[e]);
-            n++;
+        for (int e = begin; e < end; e++) {
+            sum += curve->points[e].sum;
+            n += curve->points[e].n;
+            low = fmin(low, curve->points[e].low);
+            high = fmax(high, curve->points[e].high);
         }
-        mean[e] = n ? sum / n : NAN;
-        if (!n) low[e] = high[e] = NAN;
-        if (epochs <= e) break;
+        out->x[out->n] = 0.5 * (begin + 1 + end);
+        out->mean[out->n] = n ? factor * sum / n : NAN;
+        out->low[out->n] = factor * low;
+        out->high[out->n] = factor * high;
+        out->n++;
     }
-    return epochs;
 }
 
-typedef struct curve_space {
-    double x[ROWS_MAX], mean[ROWS_MAX], low[ROWS_MAX], high[ROWS_MAX];
-} curve_space;
-
-static bool draw_curves(const ful__report *r, ful__str *out, bool standalone, const char *path, double factor,
+static bool draw_curves(const ful__report *r, ful__str *out, bool standalone, ful__curve_kind kind, double factor,
                         const char *title, const char *y_name)
 {
-    curve_space *s;
+    drawn_curve d;
     double y_low = INFINITY, y_high = -INFINITY;
     int most = 0;
     ful__chart c;
-    if (ful__calloc(&s, 1, sizeof *s, "curves") != FUL_OK) {
-        out->status = FUL_ERR_MEMORY;
-        return false;
-    }
     for (int a = 0; a < r->n_arms; a++) {
-        const int n = epoch_curve(r, a, path, s->mean, s->low, s->high);
-        for (int e = 0; e < n; e++) {
-            stretch(factor * s->low[e], &y_low, &y_high);
-            stretch(factor * s->high[e], &y_low, &y_high);
+        const ful__curve *curve = ful__report_curve(r, a, kind);
+        for (int e = 0; e < curve->epochs; e++) {
+            stretch(factor * curve->points[e].low, &y_low, &y_high);
+            stretch(factor * curve->points[e].high, &y_low, &y_high);
         }
-        most = n > most ? n : most;
+        most = curve->epochs > most ? curve->epochs : most;
     }
-    if (!isfinite(y_low)) {
-        ful__free(s);
-        return false;
-    }
+    if (!isfinite(y_low)) return false;
     const char *names[FUL__ARMS_MAX];
     int colors[FUL__ARMS_MAX];
     ful__svg_begin(&c, out, WIDTH, HEIGHT + 18.0 * (1 + r->n_arms / 3), title, standalone);
@@ -168,33 +161,26 @@ static bool draw_curves(const ful__report *r, ful__str *out, bool standalone, co
     c.x_whole = true;
     ful__svg_axes(&c, 1, most > 1 ? most : 2, y_low - air, y_high + air, "epoch", y_name);
     for (int a = 0; a < r->n_arms; a++) {
-        const int n = epoch_curve(r, a, path, s->mean, s->low, s->high);
-        for (int e = 0; e < n; e++) {
-            s->x[e] = e + 1;
-            s->mean[e] *= factor;
-            s->low[e] *= factor;
-            s->high[e] *= factor;
-        }
-        ful__svg_band(&c, s->x, s->low, s->high, n, a);
-        ful__svg_line(&c, s->x, s->mean, n, a);
-        if (n == 1 && isfinite(s->mean[0])) ful__svg_dot(&c, 1, s->mean[0], 3, a, false, NULL);
+        thin_curve(ful__report_curve(r, a, kind), factor, &d);
+        ful__svg_band(&c, d.x, d.low, d.high, d.n, a);
+        ful__svg_line(&c, d.x, d.mean, d.n, a);
+        if (d.n == 1 && isfinite(d.mean[0])) ful__svg_dot(&c, 1, d.mean[0], 3, a, false, NULL);
         names[a] = ful__report_arm_name(r, a);
         colors[a] = a;
     }
     ful__svg_legend(&c, 52, HEIGHT + 10, names, colors, r->n_arms);
     ful__svg_end(&c);
-    ful__free(s);
     return true;
 }
 
 static bool draw_test_curves(const ful__report *r, ful__str *out, bool standalone)
 {
-    return draw_curves(r, out, standalone, "test.acc", 100.0, "Test accuracy by epoch", "test accuracy, %");
+    return draw_curves(r, out, standalone, FUL__CURVE_TEST_ACC, 100.0, "Test accuracy by epoch", "test accuracy, %");
 }
 
 static bool draw_loss_curves(const ful__report *r, ful__str *out, bool standalone)
 {
-    return draw_curves(r, out, standalone, "train.loss", 1.0, "Training loss by epoch", "training loss (task only)");
+    return draw_curves(r, out, standalone, FUL__CURVE_TRAIN_LOSS, 1.0, "Training loss by epoch", "training loss (task only)");
 }
 
 /* ---- costs ---- */
@@ -277,8 +263,8 @@ static bool draw_time(const ful__report *r, ful__str *out, bool standalone)
 
 const ful__figure ful__figures[] = {
     {"gap-vs-rho", "Accuracy gap against \xcf\x81",
-     "Each cell of the plan: its mean gap with the Student interval, and one ring a paired seed. Above zero the first arm is "
-     "better.",
+     "Each cell of the plan: its mean gap with the Student interval, and one ring a paired seed (up to 20,000). Above zero the "
+     "first arm is better.",
      draw_gap_vs_rho},
     {"test-curves", "Test accuracy while training",
      "Mean over seeds; the band runs from the worst to the best seed. Shown, never used to choose.", draw_test_curves},

@@ -321,6 +321,7 @@ void ful_study_destroy(ful_study **study)
     ful__free(s->seeds);
     ful__free(s->cells);
     ful__free(s->folder);
+    json_decref(s->judged);
     ful__free(s);
     *study = NULL;
 }

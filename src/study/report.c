@@ -14,8 +14,6 @@
 #include "core/file.h"
 #include "core/mem.h"
 
-enum { LOG_BYTES_MAX = 256 << 20 };
-
 const json_t *ful__report_arm(const ful__report *r, int arm)
 {
     return json_array_get(json_object_get(r->study, "arms"), (size_t)arm);
@@ -26,35 +24,7 @@ const char *ful__report_arm_name(const ful__report *r, int arm)
     return ful__json_string(ful__report_arm(r, arm), "name");
 }
 
-const ful__logs *ful__report_logs(const ful__report *r, int arm, int seed)
-{
-    return &r->logs[arm * r->n_seeds + seed];
-}
-
 /* ---- loading ---- */
-
-/* Rows of a *.jsonl file; a missing file has none; a damaged last line (a killed run) ends the list. */
-static ful_status load_rows(const char *folder, const char *run, const char *name, json_t **out)
-{
-    char *path = NULL, *run_path = NULL, *text = NULL;
-    size_t bytes = 0;
-    *out = json_array();
-    FUL_FAIL_IF(!*out, FUL_ERR_MEMORY, "cannot read %s: out of memory", name);
-    FUL_TRY(ful__path_join(&run_path, folder, run));
-    ful_status status = ful__path_join(&path, run_path, name);
-    if (status == FUL_OK && ful__path_exists(path)) status = ful__file_read(path, LOG_BYTES_MAX, &text, &bytes);
-    for (char *line = text, *next; status == FUL_OK && line && *line; line = next) {
-        next = strchr(line, '\n');
-        json_t *row = next ? json_loadb(line, (size_t)(next - line), 0, NULL) : NULL;
-        if (!row) break;
-        json_array_append_new(*out, row);
-        next++;
-    }
-    ful__free(text);
-    ful__free(path);
-    ful__free(run_path);
-    return status;
-}
 
 /* A single run dressed as a study of one arm and one seed. */
 static ful_status study_of_run(const char *folder, json_t **out)
@@ -106,29 +76,17 @@ static ful_status load_study(const char *folder, json_t **out)
 
 static void report_deinit(ful__report *r)
 {
-    for (int i = 0; r->logs && i < r->n_arms * r->n_seeds; i++) {
-        json_decref(r->logs[i].metrics);
-        json_decref(r->logs[i].routing);
-    }
-    ful__free(r->logs);
+    ful__report_free_curves(r);
     json_decref(r->study);
 }
 
 static ful_status report_load(ful__report *r, const char *folder)
 {
-    *r = (ful__report){0};
+    *r = (ful__report){.folder = folder};
     FUL_TRY(load_study(folder, &r->study));
     r->n_arms = (int)json_array_size(json_object_get(r->study, "arms"));
     r->n_seeds = (int)json_array_size(json_object_get(r->study, "seeds"));
-    FUL_TRY(ful__calloc(&r->logs, (size_t)r->n_arms * (size_t)r->n_seeds + 1, sizeof *r->logs, "run logs"));
-    for (int a = 0; a < r->n_arms; a++)
-        for (int s = 0; s < r->n_seeds; s++) {
-            const json_t *run = json_array_get(json_object_get(ful__report_arm(r, a), "runs"), (size_t)s);
-            ful__logs *logs = &r->logs[a * r->n_seeds + s];
-            FUL_TRY(load_rows(folder, ful__json_string(run, "folder"), "metrics.jsonl", &logs->metrics));
-            FUL_TRY(load_rows(folder, ful__json_string(run, "folder"), "routing.jsonl", &logs->routing));
-        }
-    return FUL_OK;
+    return ful__report_read_curves(r);
 }
 
 /* ---- sections ---- */
@@ -354,7 +312,7 @@ static void add_configs(ful__str *out, const ful__report *r)
     }
 }
 
-static void build_page(ful__str *out, const ful__report *r)
+static ful_status build_page(ful__str *out, const ful__report *r)
 {
     ful__str_add(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
                       "content=\"width=device-width,initial-scale=1\"><title>");
@@ -365,12 +323,13 @@ static void build_page(ful__str *out, const ful__report *r)
     add_header(out, r);
     add_verdicts(out, r);
     add_figures(out, r);
-    ful__report_routing(r, out);
+    FUL_TRY(ful__report_routing(r, out));
     add_cell_table(out, r);
     add_arm_table(out, r);
     add_run_table(out, r);
     add_configs(out, r);
     ful__str_add(out, "</main></body></html>\n");
+    return ful__str_status(out);
 }
 
 /* ---- entry points ---- */
@@ -380,10 +339,7 @@ ful_status ful_report_write(const char *folder, const char *html_path)
     ful__report r;
     ful__str page = {0};
     ful_status status = report_load(&r, folder);
-    if (status == FUL_OK) {
-        build_page(&page, &r);
-        status = ful__str_status(&page);
-    }
+    if (status == FUL_OK) status = build_page(&page, &r);
     if (status == FUL_OK) status = ful__file_write(html_path, page.data, page.length);
     ful__str_deinit(&page);
     report_deinit(&r);

@@ -7,7 +7,7 @@
 #include "study/report.h"
 #include "study/svg.h"
 
-enum { LAYERS_MAX = 64 };
+enum { LAYERS_MAX = 64, LOAD_CELLS_MAX = 2048 };
 
 static bool row_is(const json_t *row, const char *layer, const char *split)
 {
@@ -43,16 +43,18 @@ static void draw_load(const json_t *routing, const char *layer, const char *spli
         experts = (int)json_array_size(json_object_get(row, "load"));
     }
     if (epochs == 0 || experts == 0) return;
+    /* a long run shows every so many epochs: the page stays light */
+    const int stride = (epochs * experts + LOAD_CELLS_MAX - 1) / LOAD_CELLS_MAX, columns = (epochs + stride - 1) / stride;
     ful__chart c;
     const double cell_h = experts <= 16 ? 18.0 : 288.0 / experts, width = 440.0, left = 34.0;
-    const double cell_w = fmin(40.0, (width - left - 10.0) / epochs);
+    const double cell_w = fmin(40.0, (width - left - 10.0) / columns);
     char title[200];
     snprintf(title, sizeof title, "Load of each expert of %s by epoch (%s)", layer, split);
     ful__svg_begin(&c, out, width, cell_h * experts + 40.0, title, false);
-    int column = 0;
+    int column = 0, seen = 0;
     json_array_foreach(routing, i, row)
     {
-        if (!row_is(row, layer, split)) continue;
+        if (!row_is(row, layer, split) || seen++ % stride != 0) continue;
         json_array_foreach(json_object_get(row, "load"), e, value)
         {
             const double share = json_number_value(value), even = 1.0 / experts;
@@ -139,37 +141,40 @@ static const json_t *last_row(const json_t *routing, const char *layer, const ch
     return last;
 }
 
-void ful__report_routing(const ful__report *r, ful__str *out)
+static void add_layer(const ful__report *r, int arm, const json_t *routing, const char *layer, ful__str *out)
 {
     const json_t *class_names = json_object_get(json_object_get(r->study, "data"), "class_names");
+    const json_t *test = last_row(routing, layer, "test"), *train = last_row(routing, layer, "train");
+    ful__str_add(out, "<article class=\"card\"><h3>");
+    ful__str_add_html(out, ful__report_arm_name(r, arm));
+    ful__str_add(out, " <span class=\"soft\">");
+    ful__str_add_html(out, layer);
+    ful__str_add(out, "</span></h3>");
+    add_facts(test ? test : train, train, out);
+    ful__str_add(out, "<div class=\"pair\"><figure>");
+    draw_load(routing, layer, train ? "train" : "test", out);
+    ful__str_add(out, "<figcaption>Load of each expert by epoch (training, before capacity); full colour is twice the "
+                      "even share.</figcaption></figure>");
+    if (test) draw_classes(test, class_names, out);
+    ful__str_add(out, "</div></article>");
+}
+
+ful_status ful__report_routing(const ful__report *r, ful__str *out)
+{
     bool any = false;
-    for (int a = 0; a < r->n_arms; a++) {
-        int seed = 0;
-        while (seed < r->n_seeds && json_array_size(ful__report_logs(r, a, seed)->routing) == 0) seed++;
-        if (seed == r->n_seeds) continue;
-        const json_t *routing = ful__report_logs(r, a, seed)->routing;
+    ful_status status = FUL_OK;
+    for (int a = 0; a < r->n_arms && status == FUL_OK; a++) {
+        json_t *routing = NULL;
         const char *layers[LAYERS_MAX];
-        const int n = layers_of(routing, layers);
-        for (int l = 0; l < n; l++) {
-            if (!any)
-                ful__str_add(
-                    out,
-                    "<section><h2>The experts</h2><p class=\"note\">The first seed of each arm; tables below have all.</p>");
-            any = true;
-            const json_t *test = last_row(routing, layers[l], "test"), *train = last_row(routing, layers[l], "train");
-            ful__str_add(out, "<article class=\"card\"><h3>");
-            ful__str_add_html(out, ful__report_arm_name(r, a));
-            ful__str_add(out, " <span class=\"soft\">");
-            ful__str_add_html(out, layers[l]);
-            ful__str_add(out, "</span></h3>");
-            add_facts(test ? test : train, train, out);
-            ful__str_add(out, "<div class=\"pair\"><figure>");
-            draw_load(routing, layers[l], train ? "train" : "test", out);
-            ful__str_add(out, "<figcaption>Load of each expert by epoch (training, before capacity); full colour is twice the "
-                              "even share.</figcaption></figure>");
-            if (test) draw_classes(test, class_names, out);
-            ful__str_add(out, "</div></article>");
-        }
+        status = ful__report_read_routing(r, a, &routing);
+        const int n = status == FUL_OK ? layers_of(routing, layers) : 0;
+        if (n > 0 && !any)
+            ful__str_add(
+                out, "<section><h2>The experts</h2><p class=\"note\">The first seed of each arm; tables below have all.</p>");
+        any = any || n > 0;
+        for (int l = 0; l < n; l++) add_layer(r, a, routing, layers[l], out);
+        json_decref(routing);
     }
     if (any) ful__str_add(out, "</section>");
+    return status;
 }

@@ -357,6 +357,8 @@ ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_o
     ful_status saved = ful__study_collect(study, &results);
     if (saved == FUL_OK) saved = ful__study_judge(study, results);
     if (saved == FUL_OK) saved = ful__study_save(study, results);
-    json_decref(results);
+    json_decref(study->judged);
+    study->judged = saved == FUL_OK ? results : NULL;
+    if (saved != FUL_OK) json_decref(results);
     return status != FUL_OK ? status : saved;
 }

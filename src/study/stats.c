@@ -130,6 +130,16 @@ static double sign_test(const double *diff, int n)
     return fmin(1.0, 2.0 * tail);
 }
 
+/* The sum of x[n] under each of the 2^n assignments of signs; returns 2^n. */
+static int signed_sums(const double *x, int n, double *out)
+{
+    for (int signs = 0; signs < 1 << n; signs++) {
+        out[signs] = 0.0;
+        for (int i = 0; i < n; i++) out[signs] += signs >> i & 1 ? -x[i] : x[i];
+    }
+    return 1 << n;
+}
+
 /* Share of sign assignments whose |sum| reaches the observed one. Exact for small n; else (hits+1)/(draws+1), Phipson & Smyth
  * 2010. */
 static double flip_test(const double *diff, int n, int resamples, uint64_t seed)
@@ -141,14 +151,13 @@ static double flip_test(const double *diff, int n, int resamples, uint64_t seed)
     }
     const double reach = fabs(observed) - 1e-12 * scale;
     if (n <= EXACT_FLIP_MAX) {
-        const uint32_t all = 1u << n;
-        uint32_t hits = 0;
-        for (uint32_t signs = 0; signs < all; signs++) {
-            double sum = 0.0;
-            for (int i = 0; i < n; i++) sum += signs >> i & 1u ? -diff[i] : diff[i];
-            hits += fabs(sum) >= reach;
-        }
-        return (double)hits / all;
+        /* all sums of either half, then all pairs of them */
+        double first[1 << EXACT_FLIP_MAX / 2], second[1 << EXACT_FLIP_MAX / 2];
+        const int n_first = signed_sums(diff, n / 2, first), n_second = signed_sums(diff + n / 2, n - n / 2, second);
+        int64_t hits = 0;
+        for (int i = 0; i < n_first; i++)
+            for (int j = 0; j < n_second; j++) hits += fabs(first[i] + second[j]) >= reach;
+        return (double)hits / ((double)n_first * n_second);
     }
     const ful__stream stream = ful__stream_make(seed, "stats", "sign-flip");
     int hits = 0;
@@ -271,20 +280,19 @@ void ful_stats_bonferroni(const double *p, int n, double *adjusted_out)
 }
 
 /*
- * Holm: the j-th smallest p (from 0) is multiplied by m - j, then made monotone. Written without sorting, since families are
- * small: adjusted_i = max over p_j <= p_i of min(1, (m - number smaller than p_j) * p_j), equal values sharing the largest
- * factor.
+ * Holm: the j-th smallest p (from 0) is multiplied by m - j, then made monotone: adjusted_i = max over p_j <= p_i of
+ * min(1, (m - number smaller than p_j) * p_j), equal values sharing the largest factor. Without sorting and in place: a value
+ * that is final already is the maximum over even smaller p, so it may stand for its factor.
  */
 void ful_stats_holm(const double *p, int n, double *adjusted_out)
 {
     const int m = family_size(p, n);
     for (int i = 0; i < n; i++) {
-        adjusted_out[i] = isnan(p[i]) ? NAN : 0.0;
-        for (int j = 0; j < n; j++) {
-            if (isnan(p[i]) || !(p[j] <= p[i])) continue;
-            int smaller = 0;
-            for (int l = 0; l < n; l++) smaller += p[l] < p[j];
-            adjusted_out[i] = fmax(adjusted_out[i], fmin(1.0, (m - smaller) * p[j]));
-        }
+        int smaller = 0;
+        for (int j = 0; j < n; j++) smaller += p[j] < p[i];
+        adjusted_out[i] = isnan(p[i]) ? NAN : fmin(1.0, (m - smaller) * p[i]);
     }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++)
+            if (p[j] <= p[i]) adjusted_out[i] = fmax(adjusted_out[i], adjusted_out[j]);
 }

@@ -8,7 +8,7 @@
 
 #include "core/yaml.h"
 
-enum { FUL__ARMS_MAX = 64, FUL__SEEDS_MAX = 1000, FUL__CELLS_MAX = 256 };
+enum { FUL__ARMS_MAX = 1000, FUL__SEEDS_MAX = 1000, FUL__CELLS_MAX = 1000 };
 
 typedef enum ful__arm_kind { FUL__ARM_DENSE, FUL__ARM_MOE, FUL__ARM_CONTROL } ful__arm_kind;
 
@@ -39,8 +39,9 @@ struct ful_study {
     int n_cells;
     double level;
     ful__p_test test;
-    char *folder; /* NULL until run or opened */
-    int missing;  /* of the last collection */
+    char *folder;   /* NULL until run or opened */
+    int missing;    /* of the last collection */
+    json_t *judged; /* what ful_study_run found at its end; NULL before */
 };
 
 /* Configuration of one run. */

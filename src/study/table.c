@@ -122,12 +122,12 @@ ful_status ful__study_save(const ful_study *study, const json_t *judged)
 
 ful_status ful_study_results(ful_study *study, bool json, char **text_out)
 {
-    json_t *root = NULL;
+    json_t *root = json_incref(study->judged);
     *text_out = NULL;
     FUL_FAIL_IF(!study->folder, FUL_ERR_ARG,
                 "cannot show the results of study '%s': it was neither run nor opened from a folder", study->name);
-    FUL_TRY(ful__study_collect(study, &root));
-    ful_status status = ful__study_judge(study, root);
+    ful_status status = root ? FUL_OK : ful__study_collect(study, &root);
+    if (status == FUL_OK && !study->judged) status = ful__study_judge(study, root);
     if (status == FUL_OK && json) {
         char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
         status = text ? ful__strdup(text_out, text)

@@ -376,6 +376,61 @@ static void the_page_is_whole_and_escaped(void **state)
     ful__free(path);
 }
 
+/* A page shows a long study without growing with it. */
+static void a_long_study_has_a_light_page(void **state)
+{
+    enum { EPOCHS = 3000, ROW = 300 };
+    (void)state;
+    seen s;
+    char *text = NULL, *page = NULL;
+    size_t used = 0, bytes;
+    assert_int_equal(run_plan(plan_text, 4, &s, NULL), FUL_OK);
+    assert_int_equal(ful__calloc(&text, EPOCHS, ROW, "rows"), FUL_OK);
+    for (int e = 1; e <= EPOCHS; e++)
+        used += (size_t)snprintf(text + used, ROW,
+                                 "{\"epoch\": %d, \"train\": {\"loss\": %.4f}, \"test\": {\"acc\": 0.%04d}}\n", e,
+                                 e == 1234 ? 77.0 : 2.0, e);
+    assert_int_equal(ful__file_write(in_folder("out/runs/moe/seed1/metrics.jsonl"), text, used), FUL_OK);
+    used = 0;
+    for (int e = 1; e <= EPOCHS; e++)
+        used += (size_t)snprintf(
+            text + used, ROW,
+            "{\"epoch\": %d, \"layer\": \"stage3.moe\", \"split\": \"train\", \"load\": [0.2,0.1,0.1,0.1,0.2,0.1,0.1,0.1]}\n",
+            e);
+    assert_int_equal(ful__file_write(in_folder("out/runs/moe/seed1/routing.jsonl"), text, used), FUL_OK);
+    ful__free(text);
+    char *path = NULL;
+    assert_int_equal(ful__strdup(&path, in_folder("report.html")), FUL_OK);
+    assert_int_equal(ful_report_write(in_folder("out"), path), FUL_OK);
+    assert_int_equal(ful__file_read(path, 1 << 24, &page, &bytes), FUL_OK);
+    assert_true(bytes < 600000);
+    assert_non_null(strstr(page, ">3000</text>")); /* all epochs are there */
+    assert_non_null(strstr(page, ">60</text>"));   /* and the one high loss is in the band: the axis reaches it */
+    ful__free(page);
+    ful__free(path);
+}
+
+/* Far more arms and cells than anyone reads, and no more time than they need. */
+static void a_plan_of_many_arms_expands(void **state)
+{
+    enum { ARMS = 100 };
+    (void)state;
+    char *text = NULL;
+    ful_study *s;
+    assert_int_equal(ful__calloc(&text, ARMS, 100, "a plan"), FUL_OK);
+    size_t used = (size_t)snprintf(text, 100, "study: many\nbase: {net: {arch: resnet8}}\narms:\n");
+    for (int a = 0; a < ARMS; a++)
+        used += (size_t)snprintf(text + used, 100, "  - name: a%d\n    set: {net: {width: %d}}\n", a, 4 + a);
+    used += (size_t)snprintf(text + used, 100, "seeds: 1000\ncells:\n");
+    for (int a = 1; a < ARMS; a++) used += (size_t)snprintf(text + used, 100, "  - {arm: a%d, against: a0}\n", a);
+    assert_int_equal(ful_study_load(write_plan(text), NULL, 0, &s), FUL_OK);
+    assert_int_equal(s->n_arms, ARMS);
+    assert_int_equal(s->n_cells, ARMS - 1);
+    assert_int_equal(s->arms[ARMS - 1].config.net.width, 3 + ARMS);
+    ful_study_destroy(&s);
+    ful__free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +443,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(seeds_come_in_whole_pairs, make_folder, remove_folder),
         cmocka_unit_test(verdicts_follow_the_numbers),
         cmocka_unit_test_setup_teardown(the_page_is_whole_and_escaped, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_long_study_has_a_light_page, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_plan_of_many_arms_expands, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,16 +32,24 @@ typedef enum ful_init {
     FUL_INIT_NORMAL        /* sd = gain */
 } ful_init;
 
+/*
+ * How a 3x3 convolution of stride 1 is computed: the plain sum, or Winograd's F(4x4, 3x3) with a quarter of the multiplications
+ * and about twice the rounding error. AUTO: each pass of each shape is measured once on a machine. Other convolutions know
+ * only DIRECT. The environment variable FULCRUM_CONV (direct, winograd, auto) goes before this.
+ */
+typedef enum ful_conv_algorithm { FUL_CONV_AUTO = 0, FUL_CONV_DIRECT, FUL_CONV_WINOGRAD } ful_conv_algorithm;
+
 typedef struct ful_conv2d_attr {
-    int out_channels;           /* >= 1 */
-    int kernel_h, kernel_w;     /* >= 1 (default 3, 3) */
-    int stride_h, stride_w;     /* >= 1 (default 1, 1) */
-    int pad_h, pad_w;           /* zeros on both sides, 0 <= pad < effective kernel (default 0, 0) */
-    int dilation_h, dilation_w; /* >= 1 (default 1, 1) */
-    int groups;                 /* divides both channel counts (default 1) */
-    bool bias;                  /* (default false) */
-    ful_init init;              /* (default FUL_INIT_HE_NORMAL) */
-    float gain;                 /* variance factor of the init (default 1) */
+    int out_channels;             /* >= 1 */
+    int kernel_h, kernel_w;       /* >= 1 (default 3, 3) */
+    int stride_h, stride_w;       /* >= 1 (default 1, 1) */
+    int pad_h, pad_w;             /* zeros on both sides, 0 <= pad < effective kernel (default 0, 0) */
+    int dilation_h, dilation_w;   /* >= 1 (default 1, 1) */
+    int groups;                   /* divides both channel counts (default 1) */
+    bool bias;                    /* (default false) */
+    ful_init init;                /* (default FUL_INIT_HE_NORMAL) */
+    float gain;                   /* variance factor of the init (default 1) */
+    ful_conv_algorithm algorithm; /* (default FUL_CONV_AUTO) */
 } ful_conv2d_attr;
 /* weight [out][in/groups][kh][kw], bias [out]. MACs: out*oh*ow*(in/groups)*kh*kw (padding counted, as the field does). */
 FUL_API void ful_conv2d_defaults(ful_conv2d_attr *attr);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -173,4 +174,12 @@ ful_status ful__path_join(char **out, const char *a, const char *b)
 uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(data, bytes, seed);
+}
+
+ful_status ful__cache_folder(char **out)
+{
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (xdg && *xdg) return ful__path_join(out, xdg, "fulcrum");
+    FUL_FAIL_IF(!home || !*home, FUL_ERR_CONFIG, "cannot choose a cache folder: XDG_CACHE_HOME or HOME must be set");
+    return ful__path_join(out, home, ".cache/fulcrum");
 }

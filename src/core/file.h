@@ -46,6 +46,9 @@ bool ful__path_exists(const char *path);
 bool ful__path_is_dir(const char *path);
 ful_status ful__mkdirs(const char *path) FUL_CHECK_RESULT;                            /* like mkdir -p */
 ful_status ful__path_join(char **out, const char *a, const char *b) FUL_CHECK_RESULT; /* caller frees with ful__free */
-uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed);                  /* XXH3 */
+/* Where this user's things that can be made again are kept: $XDG_CACHE_HOME/fulcrum or ~/.cache/fulcrum. It may not exist yet;
+ * the caller frees. */
+ful_status ful__cache_folder(char **out) FUL_CHECK_RESULT;
+uint64_t ful__hash64(const void *data, size_t bytes, uint64_t seed); /* XXH3 */
 
 #endif

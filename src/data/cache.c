@@ -2,9 +2,9 @@
 #include "data/cache.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/time.h"
@@ -12,21 +12,11 @@
 
 static const char *const split_names[] = {"train", "val", "test"};
 
-static ful_status cache_folder(const ful_data_config *config, char **out)
-{
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (*config->cache) return ful__strdup(out, config->cache);
-    if (xdg && *xdg) return ful__path_join(out, xdg, "fulcrum");
-    FUL_FAIL_IF(!home || !*home, FUL_ERR_CONFIG,
-                "cannot choose a cache folder: data.cache, XDG_CACHE_HOME or HOME must be set");
-    return ful__path_join(out, home, ".cache/fulcrum");
-}
-
 static ful_status cache_path(const ful_data_config *config, const ful__source *s, uint64_t key, char **out)
 {
     char name[128], *folder = NULL;
     snprintf(name, sizeof name, "%s-%s-%016llx.pack", s->set, split_names[s->split], (unsigned long long)key);
-    FUL_TRY(cache_folder(config, &folder));
+    FUL_TRY(*config->cache ? ful__strdup(&folder, config->cache) : ful__cache_folder(&folder));
     ful_status status = ful__mkdirs(folder);
     if (status == FUL_OK) status = ful__path_join(out, folder, name);
     ful__free(folder);

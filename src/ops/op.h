@@ -59,6 +59,31 @@ typedef struct ful__cost {
     int64_t bytes; /* activations and weights read and written once, float32, weights counted once a batch of 1 */
 } ful__cost;
 
+/*
+ * Work on maps in the cache. A map is one block of channels of one image in the blocked layout. Batch-norm passes over its maps
+ * twice each way: for sums over all of them, then to make what comes out. An operation that goes map by map itself (need.maps)
+ * does a neighbour's half of the work beside its own: it calls run->before for maps it is about to read and run->after for maps
+ * it has written. It takes images in ful__map_chunks(n) shares, each block of a share in one piece and its images in order, any
+ * number of them a call; so sums taken by share are the same whoever asks for them.
+ */
+enum { FUL__MAP_CHUNKS = 16 };
+static inline int64_t ful__map_chunks(int64_t n)
+{
+    return n < FUL__MAP_CHUNKS ? n : FUL__MAP_CHUNKS;
+}
+typedef struct ful__op ful__op;
+typedef struct ful__run ful__run;
+typedef void (*ful__map_fn)(ful__op *op, const ful__run *run, int64_t chunk, int group, int64_t image, int64_t image_end);
+typedef struct ful__map_work {
+    ful__map_fn fn;
+    ful__op *op; /* the neighbour */
+    const ful__run *run;
+} ful__map_work;
+static inline void ful__map_do(const ful__map_work *w, int64_t chunk, int group, int64_t image, int64_t image_end)
+{
+    if (w) w->fn(w->op, w->run, chunk, group, image, image_end);
+}
+
 /* What a planned op needs from whoever runs it; per image bytes scale with the n of the run, 64-byte multiples not required. */
 typedef struct ful__need {
     size_t saved_per_image, saved_fixed;     /* written by forward (training), read by backward */
@@ -66,6 +91,8 @@ typedef struct ful__need {
     size_t packed;                           /* packed copies of one weight set, kept between runs */
     unsigned backward_x;                     /* bit i: backward reads x[i] */
     bool backward_y;                         /* backward reads y */
+    bool maps;                               /* it calls run->before and run->after */
+    bool backward_two;                       /* dy may come as two summands */
     bool inplace;                            /* y may be the same buffer as x[0] */
     bool inplace_dx;                         /* dx[0] may be the same buffer as dy */
     bool inplace_1;                          /* y may be the same buffer as x[1] (a residual that a convolution adds into) */
@@ -80,7 +107,7 @@ typedef struct ful__counters {
 typedef struct ful__op_type ful__op_type;
 
 /* First member of every op. */
-typedef struct ful__op {
+struct ful__op {
     const ful__op_type *type;
     char name[FUL__OP_NAME_MAX];
     int n_x;
@@ -89,10 +116,11 @@ typedef struct ful__op {
     int n_params;
     ful__param *params; /* owned by the op */
     ful__cost cost;
+    int n_likely;   /* images a run usually has, set before plan by who knows better than "as many as may be"; 0 = n_max */
     ful__need need; /* set by plan */
-} ful__op;
+};
 
-typedef struct ful__run {
+struct ful__run {
     int n; /* images now, 0..n_max; 0 does nothing */
     bool train;
     bool repack;          /* weights changed since `packed` was written: refresh what this pass uses */
@@ -103,12 +131,17 @@ typedef struct ful__run {
     const float *x[FUL__X_MAX];
     float *y;                       /* output of forward, input of backward where need.backward_y */
     const float *dy;                /* backward */
+    const float *dy_more;           /* the gradient of y is dy + dy_more; NULL: dy alone */
     float *dx[FUL__X_MAX];          /* backward: overwritten; NULL where nobody needs it */
     float *const *w;                /* one pointer a parameter, plain layout as the attributes' comments give it */
     float *const *dw;               /* backward ADDS; NULL entries for parameters that are not trainable */
     void *saved, *scratch, *packed; /* 64-byte aligned, sized by need and n */
     ful__counters *counters;        /* may be NULL */
-} ful__run;
+    const ful__map_work *before;    /* where need.maps: called before maps of x (backward: dy) are read, or NULL */
+    const ful__map_work *after;     /* … after maps of y (backward: dx[0]) are written, or NULL */
+    bool summed;                    /* a neighbour has called sum_x (backward: sum_dy) */
+    bool leave;                     /* a neighbour will call make_y (backward: make_dx) */
+};
 
 struct ful__op_type {
     const char *name; /* "conv2d" */
@@ -119,6 +152,8 @@ struct ful__op_type {
     ful_status (*prepare)(ful__op *op, int n); /* optional: whatever a run of n images would make when it first meets n */
     ful_status (*forward)(ful__op *op, const ful__run *run);
     ful_status (*backward)(ful__op *op, const ful__run *run);
+    /* optional: the halves of forward and backward that a neighbour may take over */
+    ful__map_fn sum_x, make_y, sum_dy, make_dx;
     void (*after_step)(ful__op *op, const ful__run *run); /* optional: after the optimiser's step (router biases) */
     void (*destroy)(ful__op *op);                         /* frees op->params too (call ful__op_deinit) */
     const char *(*kernel)(const ful__op *op); /* optional: what a planned op runs on, for people; "forward, dx, dw" */

@@ -163,7 +163,7 @@ static void test_unwritable(void **state)
     unsetenv("HOME");
     unsetenv("XDG_CACHE_HOME");
     open_and_check();
-    assert_non_null(strstr(log_last(), "data.cache, XDG_CACHE_HOME or HOME must be set"));
+    assert_non_null(strstr(log_last(), "XDG_CACHE_HOME or HOME must be set"));
     setenv("XDG_CACHE_HOME", temp_path(&t, "xdg"), 1);
     open_and_check();
     assert_int_equal(count_files(temp_path(&t, "xdg/fulcrum"), ".pack"), 1);

@@ -67,9 +67,28 @@ static const conv_case depthwise[] = {
     {{7, 7, 8}, 8, 3, 3, 1, 1, 1, 1, .groups = 8},
 };
 
+/* Winograd: images of less and more than a tile, all pads, channels that make one block and groups of two, more tiles than are
+ * worked on at once, transformed weights that are large. */
+static const conv_case winograd[] = {
+    {{1, 1, 16}, 16, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{3, 2, 16}, 32, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{4, 4, 32}, 16, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{5, 9, 32}, 32, 3, 3, 1, 1, 1, 1, .bias = true, .winograd = true},
+    {{8, 8, 16}, 48, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{9, 6, 16}, 16, 3, 3, 1, 1, 0, 0, .winograd = true},
+    {{3, 3, 16}, 16, 3, 3, .winograd = true},
+    {{6, 7, 16}, 16, 3, 3, 1, 1, 2, 2, .winograd = true},
+    {{5, 6, 48}, 32, 3, 3, 1, 1, 0, 2, .winograd = true},
+    {{13, 11, 32}, 32, 3, 3, 1, 1, 1, 1, .n_max = 17, .winograd = true},
+    {{4, 4, 128}, 64, 3, 3, 1, 1, 1, 1, .n_max = 37, .winograd = true},
+    {{7, 7, 8}, 24, 3, 3, 1, 1, 1, 1, .winograd = true},  /* blocks of 8 with AVX2; oneDNN's with AVX-512 */
+    {{7, 7, 16}, 16, 3, 3, 2, 2, 1, 1, .winograd = true}, /* does not apply */
+    {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 2, .winograd = true},
+};
+
 static void conv(check_sink *sink, unsigned use, const conv_case *c)
 {
-    char text[96];
+    char text[112];
     const ful_conv2d_attr a = conv_attr(c);
     check_case e = conv_expect(c, &a);
     e.attr = &a;
@@ -105,6 +124,7 @@ static void cases(check_sink *sink)
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &usual[i]);
     for (size_t i = 0; i < sizeof depthwise / sizeof *depthwise; i++)
         conv(sink, CHECK_TEST | (depthwise[i].x.w < 20 ? CHECK_GRAD : 0), &depthwise[i]);
+    for (size_t i = 0; i < sizeof winograd / sizeof *winograd; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &winograd[i]);
     for (int i = 0; i < CHECK_EDGES_COUNT; i++) {
         conv_case in = {.x = {5, 5, check_edges[i]}, .out = 16, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
         conv_case out = {.x = {5, 5, 16}, .out = check_edges[i], .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
@@ -117,7 +137,12 @@ static void cases(check_sink *sink)
     }
     const conv_case deep = {.x = {4, 4, 128}, .out = 96, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1, .n_max = 3};
     conv(sink, CHECK_TEST | CHECK_SLOW, &deep);
-    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) conv(sink, CHECK_PERF, &nets[i]);
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        conv_case c = nets[i];
+        conv(sink, CHECK_PERF, &c);
+        c.winograd = c.kernel_h == 3 && c.stride_h == 1 && c.groups == 0 && c.x.c > 3;
+        if (c.winograd) conv(sink, CHECK_PERF, &c);
+    }
     refusals(sink);
 }
 

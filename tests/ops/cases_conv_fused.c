@@ -3,22 +3,24 @@
 #include "ops/conv_case.h"
 
 static const conv_case usual[] = {
-    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},  {{7, 7, 32}, 64, 1, 1, .groups = 1},
-    {{9, 7, 16}, 32, 3, 3, 2, 2, 1, 1, .groups = 1},  {{9, 9, 3}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
-    {{9, 9, 1}, 16, 5, 5, 2, 2, 2, 2, .groups = 1},   {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32}, /* depthwise */
-    {{9, 6, 16}, 16, 5, 5, 2, 2, 2, 2, .groups = 16}, {{5, 5, 17}, 19, 3, 3, 1, 1, 1, 1, .groups = 1},
-    {{5, 5, 16}, 15, 3, 3, 1, 1, 1, 1, .groups = 1},  {{1, 1, 32}, 16, 1, 1, .groups = 1},
+    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},      {{7, 7, 32}, 64, 1, 1, .groups = 1},
+    {{9, 7, 16}, 32, 3, 3, 2, 2, 1, 1, .groups = 1},      {{9, 9, 3}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{9, 9, 1}, 16, 5, 5, 2, 2, 2, 2, .groups = 1},       {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32}, /* depthwise */
+    {{9, 6, 16}, 16, 5, 5, 2, 2, 2, 2, .groups = 16},     {{5, 5, 17}, 19, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{5, 5, 16}, 15, 3, 3, 1, 1, 1, 1, .groups = 1},      {{1, 1, 32}, 16, 1, 1, .groups = 1},
+    {{7, 6, 16}, 32, 3, 3, 1, 1, 1, 1, .winograd = true}, {{5, 8, 32}, 16, 3, 3, 1, 1, 1, 1, .winograd = true},
 };
 
 static const conv_case nets[] = {
     {{32, 32, 16}, 16, 3, 3, 1, 1, 1, 1, .n_max = 128}, /* resnet20 */
     {{8, 8, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 128},
     {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .n_max = 32}, /* resnet18 at 32 px */
+    {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .n_max = 32, .winograd = true},
 };
 
 static void fused(check_sink *sink, unsigned use, conv_case c, ful_act act, bool residual)
 {
-    char text[96];
+    char text[112];
     c.bias = true;
     const ful__conv_fused_attr a = {.conv = conv_attr(&c), .act = act, .residual = residual};
     check_case e = conv_expect(&c, &a.conv);
@@ -63,8 +65,12 @@ static void cases(check_sink *sink)
     a.conv.out_channels = 32;
     a.conv.pad_h = a.conv.pad_w = 1;
     a.conv.bias = true;
+    a.conv.algorithm = FUL_CONV_DIRECT;
     check_addf(sink, CHECK_TEST, (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
                "conv(x) + x");
+    a.conv.algorithm = FUL_CONV_WINOGRAD;
+    check_addf(sink, CHECK_TEST, (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
+               "conv(x) + x winograd");
     refusals(sink);
 }
 

@@ -12,6 +12,7 @@ typedef struct conv_case {
     int out, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
     bool bias;
     int n_max;
+    bool winograd;
 } conv_case;
 
 static inline int conv_or_one(int value)
@@ -34,6 +35,7 @@ static inline ful_conv2d_attr conv_attr(const conv_case *c)
     a.dilation_w = conv_or_one(c->dilation_w);
     a.groups = conv_or_one(c->groups);
     a.bias = c->bias;
+    a.algorithm = c->winograd ? FUL_CONV_WINOGRAD : FUL_CONV_DIRECT;
     return a;
 }
 
@@ -46,6 +48,7 @@ static inline int conv_side(int in, int kernel, int stride, int pad, int dilatio
 static inline check_case conv_expect(const conv_case *c, const ful_conv2d_attr *a)
 {
     check_case out = {.x = {c->x}, .n_max = c->n_max};
+    if (c->winograd) out.tolerance = 3e-5; /* each value carries the rounding of its whole tile */
     out.y.h = conv_side(c->x.h, a->kernel_h, a->stride_h, a->pad_h, a->dilation_h);
     out.y.w = conv_side(c->x.w, a->kernel_w, a->stride_w, a->pad_w, a->dilation_w);
     out.y.c = a->out_channels;
@@ -53,11 +56,11 @@ static inline check_case conv_expect(const conv_case *c, const ful_conv2d_attr *
     return out;
 }
 
-static inline const char *conv_text(const ful_conv2d_attr *a, char text[96])
+static inline const char *conv_text(const ful_conv2d_attr *a, char text[112])
 {
-    snprintf(text, 96, "out %d kernel %dx%d stride %dx%d pad %dx%d dilation %dx%d groups %d%s", a->out_channels, a->kernel_h,
+    snprintf(text, 112, "out %d kernel %dx%d stride %dx%d pad %dx%d dilation %dx%d groups %d%s%s", a->out_channels, a->kernel_h,
              a->kernel_w, a->stride_h, a->stride_w, a->pad_h, a->pad_w, a->dilation_h, a->dilation_w, a->groups,
-             a->bias ? " bias" : "");
+             a->bias ? " bias" : "", a->algorithm == FUL_CONV_WINOGRAD ? " winograd" : "");
     return text;
 }
 

@@ -1,20 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conv2d and conv_fused: depthwise ones on our kernels, the others on oneDNN. */
+/* conv2d and conv_fused: each pass on our depthwise kernels, on Winograd's algorithm, or on oneDNN. */
+#include <stdio.h>
+
 #include <fulcrum/core.h>
 
 #include "core/parallel.h"
 #include "ops/common.h"
+#include "ops/conv2d/choose.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/depthwise.h"
+#include "ops/conv2d/winograd.h"
 #include "ops/dnnl/dnnl_shim.h"
+
+typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_WINOGRAD } backend;
 
 typedef struct conv_op {
     ful__op base;
     ful__conv_fused_attr attr;
     bool fused;
-    bool add_apart;       /* the residual (and the ReLU behind it) is not left to the convolution */
-    ful__dnnl_conv *dnnl; /* made by plan; NULL: depthwise */
+    bool add_apart; /* the residual (and the ReLU behind it) is not left to the convolution */
+    /* by plan: */
+    backend by[FUL__DNNL_PASSES]; /* of each pass */
+    ful__dnnl_conv *dnnl;         /* NULL where no pass is on it */
     ful__depthwise depthwise;
+    ful__winograd to_y, to_dx;
+    size_t u_at[2]; /* packed: U of forward and of dx, in bytes */
+    char kernels[256];
 } conv_op;
 
 static void destroy(ful__op *op)
@@ -89,19 +100,73 @@ static void layouts(ful__op *base)
     base->x_layout[1] = base->y_layout;
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static ful_status choose_backends(conv_op *op, const ful__dnnl_conv_spec *spec)
+{
+    const int n = op->base.n_likely ? op->base.n_likely : spec->n_max;
+    const bool depthwise = ful__depthwise_fits(&spec->attr, spec->x) && spec->x_layout == FUL__BLOCKED;
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
+        bool winograd = false;
+        if (!depthwise && (pass == FUL__DNNL_FWD || spec->train))
+            FUL_TRY(ful__conv_choose(spec, (ful__dnnl_pass)pass, n, &winograd));
+        op->by[pass] = depthwise ? ON_DEPTHWISE : winograd ? ON_WINOGRAD : ON_DNNL;
+    }
+    return FUL_OK;
+}
+
+/* Adds what the passes on Winograd's algorithm need to what those on oneDNN do. */
+static void plan_winograd(conv_op *op, int n_max)
+{
+    ful__need *need = &op->base.need;
+    op->to_y = ful__winograd_plan(&op->attr.conv, op->base.x[0], op->base.y, false, n_max);
+    op->to_dx = ful__winograd_plan(&op->attr.conv, op->base.x[0], op->base.y, true, n_max);
+    const ful__winograd *plan[FUL__DNNL_PASSES] = {&op->to_y, &op->to_dx, &op->to_y};
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
+        if (op->by[pass] != ON_WINOGRAD) continue;
+        const bool dw = pass == FUL__DNNL_BWD_W;
+        need->scratch_fixed = larger(need->scratch_fixed, ful__winograd_scratch_bytes(plan[pass], dw));
+        if (dw) continue;
+        op->u_at[pass] = need->packed;
+        need->packed += ful__align64(ful__winograd_packed_bytes(plan[pass]));
+    }
+}
+
+static void name_kernels(conv_op *op, bool train)
+{
+    size_t length = 0;
+    for (int pass = 0; pass < (train ? FUL__DNNL_PASSES : 1) && length < sizeof op->kernels; pass++) {
+        const char *name = op->by[pass] == ON_WINOGRAD    ? ful__winograd_kernel()
+                           : op->by[pass] == ON_DEPTHWISE ? ful__depthwise_kernels(&op->depthwise)
+                                                          : ful__dnnl_conv_kernel(op->dnnl, (ful__dnnl_pass)pass);
+        length += (size_t)snprintf(op->kernels + length, sizeof op->kernels - length, length ? ", %s" : "%s", name);
+        if (op->by[pass] == ON_DEPTHWISE) return; /* names all passes at once */
+    }
+}
+
 static ful_status plan(ful__op *base, int n_max, bool train)
 {
     conv_op *op = (conv_op *)base;
     ful__dnnl_conv_destroy(&op->dnnl); /* planned again */
-    const ful__dnnl_conv_spec spec = spec_of(op, n_max, train);
+    ful__dnnl_conv_spec spec = spec_of(op, n_max, train);
     base->need = (ful__need){0};
-    if (ful__depthwise_fits(&spec.attr, spec.x) && spec.x_layout == FUL__BLOCKED) {
-        ful__depthwise_init(&op->depthwise, &spec.attr, spec.x, spec.y, spec.relu, spec.train);
-        ful__depthwise_need(&op->depthwise, &base->need);
-    } else {
+    FUL_TRY(choose_backends(op, &spec));
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++)
+        if (op->by[pass] == ON_DNNL && (pass == FUL__DNNL_FWD || spec.train)) spec.passes |= 1u << pass;
+    if (spec.passes) {
         FUL_TRY(ful__dnnl_conv_create(&spec, &op->dnnl));
         ful__dnnl_conv_need(op->dnnl, &base->need);
     }
+    if (op->by[FUL__DNNL_FWD] == ON_DEPTHWISE) {
+        ful__depthwise_init(&op->depthwise, &spec.attr, spec.x, spec.y, spec.relu, spec.train);
+        ful__depthwise_need(&op->depthwise, &base->need);
+    } else {
+        plan_winograd(op, n_max);
+    }
+    name_kernels(op, spec.train);
     base->need.backward_x = 1u;
     base->need.inplace_1 = op->attr.residual && !op->add_apart;
     return FUL_OK;
@@ -109,8 +174,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
 
 const char *ful__conv2d_kernel(const ful__op *op)
 {
-    const conv_op *conv = (const conv_op *)op;
-    return conv->dnnl ? ful__dnnl_conv_kernels(conv->dnnl) : ful__depthwise_kernels(&conv->depthwise);
+    return ((const conv_op *)op)->kernels;
 }
 
 static ful__dnnl_conv_run dnnl_run(const conv_op *op, const ful__run *run)
@@ -153,20 +217,50 @@ static ful_status prepare(ful__op *base, int n)
     return op->dnnl ? ful__dnnl_conv_prepare(op->dnnl, n) : FUL_OK;
 }
 
+static float *packed_u(const conv_op *op, const ful__run *run, ful__dnnl_pass pass)
+{
+    return (float *)(void *)((unsigned char *)run->packed + op->u_at[pass]);
+}
+
+/* The forward pass: x to y with the convolution's own weights; otherwise dy to dx. */
+static void run_winograd(const conv_op *op, const ful__run *run, ful__dnnl_pass pass)
+{
+    const bool forward = pass == FUL__DNNL_FWD;
+    const ful__winograd *plan = forward ? &op->to_y : &op->to_dx;
+    float *u = packed_u(op, run, pass);
+    if (run->repack) ful__winograd_pack(plan, run->w[0], !forward, u);
+    ful__winograd_run r = {.n = run->n, .x = run->dy, .packed = u, .y = run->dx[0], .scratch = run->scratch};
+    if (forward) {
+        r.x = run->x[0];
+        r.y = run->y;
+        r.bias = op->attr.conv.bias ? run->w[1] : NULL;
+        r.residual = op->attr.residual ? run->x[1] : NULL;
+        r.relu = op->attr.act == FUL_ACT_RELU;
+    }
+    ful__winograd_apply(plan, &r);
+}
+
 static ful_status forward(ful__op *base, const ful__run *run)
 {
     conv_op *op = (conv_op *)base;
+    int64_t macs = 0;
     if (run->n == 0) return FUL_OK;
-    int64_t macs;
-    if (op->dnnl) {
+    switch (op->by[FUL__DNNL_FWD]) {
+    case ON_WINOGRAD:
+        run_winograd(op, run, FUL__DNNL_FWD);
+        macs = ful__winograd_macs(&op->to_y);
+        break;
+    case ON_DEPTHWISE:
+        ful__depthwise_forward(&op->depthwise, run, op->attr.conv.bias);
+        macs = ful__depthwise_macs(&op->depthwise);
+        break;
+    case ON_DNNL: {
         ful__dnnl_conv_run r = dnnl_run(op, run);
         r.y = run->y;
         if (op->attr.residual && !op->add_apart) ful__copy_floats(run->x[1], run->y, run->n * ful__count(base->y));
         FUL_TRY(ful__dnnl_conv_forward(op->dnnl, &r));
         macs = ful__dnnl_conv_macs(op->dnnl);
-    } else {
-        ful__depthwise_forward(&op->depthwise, run, op->attr.conv.bias);
-        macs = ful__depthwise_macs(&op->depthwise);
+    }
     }
     if (op->add_apart) add_residual(op, run);
     if (run->counters) run->counters->macs += macs * run->n;
@@ -177,7 +271,7 @@ static ful_status backward(ful__op *base, const ful__run *run)
 {
     conv_op *op = (conv_op *)base;
     if (run->n == 0) return FUL_OK;
-    if (!op->dnnl) {
+    if (op->by[FUL__DNNL_FWD] == ON_DEPTHWISE) {
         ful__depthwise_backward(&op->depthwise, run, op->attr.conv.bias);
         return FUL_OK;
     }
@@ -186,7 +280,15 @@ static ful_status backward(ful__op *base, const ful__run *run)
     r.dx = run->dx[0];
     r.dw = run->dw ? run->dw[0] : NULL;
     r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
-    return ful__dnnl_conv_backward(op->dnnl, &r);
+    if (r.dx && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
+        run_winograd(op, run, FUL__DNNL_BWD_X);
+        r.dx = NULL;
+    }
+    if (r.dw && op->by[FUL__DNNL_BWD_W] == ON_WINOGRAD) {
+        ful__winograd_grad(&op->to_y, run->n, run->x[0], run->dy, r.dw, run->scratch);
+        r.dw = NULL;
+    }
+    return r.dx || r.dw || r.db ? ful__dnnl_conv_backward(op->dnnl, &r) : FUL_OK;
 }
 
 const ful__op_type ful__op_conv2d = {.name = "conv2d",

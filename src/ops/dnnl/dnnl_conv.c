@@ -8,7 +8,6 @@
  *
  *   packed   [w for forward][w for backward of x]     scratch   [scratchpad][dw packed][db][staged images …]
  */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,17 +19,9 @@
 #include "ops/dnnl/dnnl_shim.h"
 #include "ops/reorder/reorder.h"
 
-static atomic_bool use_winograd;
-
-void ful__dnnl_winograd_set(bool on)
-{
-    atomic_store(&use_winograd, on);
-}
-
 struct ful__dnnl_conv {
     ful__dnnl_conv_spec spec;
     char name[FUL__OP_NAME_MAX];
-    dnnl_alg_kind_t alg;
     bool stage_x;                                 /* forward and dw: x from NHWC to NCHW */
     bool stage_dy;                                /* dx: dy from BLOCKED to NHWC */
     ful__md w_plain, w[FUL__DNNL_PASSES];         /* plain, and as each pass has it */
@@ -42,7 +33,6 @@ struct ful__dnnl_conv {
     size_t room;         /* bytes of the scratchpad in scratch */
     size_t staged_bytes; /* of one image */
     int64_t macs;
-    char kernels[FUL__DNNL_PASSES * FUL__DNNL_IMPL_BYTES];
 };
 
 /* Descriptors ------------------------------------------------------------------------------------------------------------ */
@@ -105,13 +95,12 @@ static dnnl_prop_kind_t prop_of(const ful__dnnl_conv_spec *s, ful__dnnl_pass pas
     return s->train ? dnnl_forward_training : dnnl_forward_inference;
 }
 
-static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, dnnl_alg_kind_t alg, const shapes *s,
-                             dnnl_primitive_desc_t *out)
+static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, const shapes *s, dnnl_primitive_desc_t *out)
 {
     const ful_conv2d_attr *a = &spec->attr;
     ful__dnnl_conv_desc d = {
         .prop = prop_of(spec, pass),
-        .alg = alg,
+        .alg = dnnl_convolution_direct,
         .x = ful__md_see(&s->x),
         .w = ful__md_see(&s->w),
         .b = pass == FUL__DNNL_BWD_X ? NULL : ful__md_see(&s->b),
@@ -166,7 +155,7 @@ static bool is_fast(const ful__dnnl_conv_spec *spec, ful__layout x, ful__layout 
         if (stage && pass == FUL__DNNL_BWD_X) continue;
         dnnl_primitive_desc_t pd = NULL;
         const char *impl = "ref";
-        status = make_pd(spec, (ful__dnnl_pass)pass, dnnl_convolution_direct, &s, &pd);
+        status = make_pd(spec, (ful__dnnl_pass)pass, &s, &pd);
         if (status == dnnl_success) status = dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl);
         if (strncmp(impl, "ref", 3) == 0) status = dnnl_unimplemented;
         if (pd) (void)dnnl_primitive_desc_destroy(pd);
@@ -207,9 +196,7 @@ static ful_status make_kernel(const ful__dnnl_conv *c, ful__dnnl_pass pass, int 
     dnnl_primitive_desc_t pd = NULL;
     *out = NULL;
     dnnl_status_t status = make_shapes(spec, n, x_tag, y_tag, ful__md_see(&c->w[pass]), &s);
-    const bool fancy = c->alg != dnnl_convolution_direct && pass != FUL__DNNL_BWD_W;
-    if (status == dnnl_success) status = fancy ? make_pd(spec, pass, c->alg, &s, &pd) : dnnl_unimplemented;
-    if (status == dnnl_unimplemented) status = make_pd(spec, pass, dnnl_convolution_direct, &s, &pd);
+    if (status == dnnl_success) status = make_pd(spec, pass, &s, &pd);
     shapes_free(&s);
     FUL_TRY(ful__dnnl_check(status, "build conv2d", c->name));
     return ful__dnnl_kernel_create(pd, args_of[pass], !dx && spec->attr.bias ? 4 : 3, c->name, out);
@@ -230,11 +217,16 @@ static ful_status get_kernel(ful__dnnl_conv *c, ful__dnnl_pass pass, int n, ful_
     return status;
 }
 
+static bool has_pass(const ful__dnnl_conv *c, int pass)
+{
+    return c->spec.passes >> pass & 1u;
+}
+
 ful_status ful__dnnl_conv_prepare(ful__dnnl_conv *c, int n)
 {
-    const int passes = c->spec.train ? FUL__DNNL_PASSES : 1;
-    for (int pass = 0; pass < passes; pass++) {
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
         ful__dnnl_kernel *k;
+        if (!has_pass(c, pass)) continue;
         FUL_TRY(get_kernel(c, (ful__dnnl_pass)pass, n, &k));
         FUL_TRY(ful__dnnl_kernel_prepare(k, c->name));
     }
@@ -300,31 +292,19 @@ static int64_t count_macs(const ful__dnnl_kernel *forward)
     return macs;
 }
 
-static void name_kernels(ful__dnnl_conv *c)
-{
-    size_t length = 0;
-    for (int pass = 0; pass < (c->spec.train ? FUL__DNNL_PASSES : 1); pass++) {
-        const ful__dnnl_kernel *k = c->made[pass][ful__parallel_active() != 0][c->spec.n_max];
-        length += (size_t)snprintf(c->kernels + length, sizeof c->kernels - length, pass ? ", %s" : "%s", k->impl);
-        if (length >= sizeof c->kernels) return;
-    }
-}
-
 static ful_status build(ful__dnnl_conv *c)
 {
     FUL_TRY(ful__dnnl_init());
     FUL_TRY(ful__dnnl_check(make_weight_md(&c->w_plain, &c->spec, false), "build conv2d", c->name));
-    const int passes = c->spec.train ? FUL__DNNL_PASSES : 1;
-    for (int pass = 0; pass < passes; pass++)
-        for (int active = 0; active < 2; active++)
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++)
+        for (int active = 0; active < 2 && has_pass(c, pass); active++)
             FUL_TRY(ful__calloc(&c->made[pass][active], (size_t)c->spec.n_max + 1, sizeof(ful__dnnl_kernel *),
                                 "a convolution's primitives"));
-    FUL_TRY(pin_weights(c, FUL__DNNL_FWD));
-    if (c->spec.train) FUL_TRY(pin_weights(c, FUL__DNNL_BWD_X));
-    if (c->spec.train) FUL_TRY(pin_grad(c));
+    if (has_pass(c, FUL__DNNL_FWD)) FUL_TRY(pin_weights(c, FUL__DNNL_FWD));
+    if (has_pass(c, FUL__DNNL_BWD_X)) FUL_TRY(pin_weights(c, FUL__DNNL_BWD_X));
+    if (has_pass(c, FUL__DNNL_BWD_W)) FUL_TRY(pin_grad(c));
     c->room = ful__align64(c->room);
-    name_kernels(c);
-    c->macs = count_macs(c->made[FUL__DNNL_FWD][ful__parallel_active() != 0][c->spec.n_max]);
+    if (has_pass(c, FUL__DNNL_FWD)) c->macs = count_macs(c->made[FUL__DNNL_FWD][ful__parallel_active() != 0][c->spec.n_max]);
     return FUL_OK;
 }
 
@@ -337,7 +317,8 @@ ful_status ful__dnnl_conv_create(const ful__dnnl_conv_spec *spec, ful__dnnl_conv
     c->spec = *spec;
     snprintf(c->name, sizeof c->name, "%s", spec->name);
     c->spec.name = c->name;
-    c->alg = atomic_load(&use_winograd) ? dnnl_convolution_winograd : dnnl_convolution_direct;
+    if (c->spec.passes == 0) c->spec.passes = (1u << FUL__DNNL_PASSES) - 1;
+    if (!c->spec.train) c->spec.passes &= 1u << FUL__DNNL_FWD;
     c->stage_x = c->stage_dy = spec->x_layout == FUL__NHWC && spec->y_layout == FUL__BLOCKED;
     if (c->stage_x) {
         const int64_t x = ful__count(spec->x), y = ful__count(spec->y);
@@ -394,9 +375,11 @@ int64_t ful__dnnl_conv_macs(const ful__dnnl_conv *c)
     return c->macs;
 }
 
-const char *ful__dnnl_conv_kernels(const ful__dnnl_conv *c)
+const char *ful__dnnl_conv_kernel(const ful__dnnl_conv *c, ful__dnnl_pass pass)
 {
-    return c->kernels;
+    for (int active = 0; active < 2 && has_pass(c, pass); active++)
+        if (c->made[pass][active][c->spec.n_max]) return c->made[pass][active][c->spec.n_max]->impl;
+    return "";
 }
 
 /* Runs ------------------------------------------------------------------------------------------------------------------- */

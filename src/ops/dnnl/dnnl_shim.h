@@ -10,8 +10,6 @@
 
 /* "2.6.3": of the library that runs. */
 const char *ful__dnnl_version(void);
-/* Let convolutions created from now on use Winograd's algorithm where oneDNN has one (default off: its bits are other ones). */
-void ful__dnnl_winograd_set(bool on);
 
 typedef enum ful__dnnl_pass { FUL__DNNL_FWD, FUL__DNNL_BWD_X, FUL__DNNL_BWD_W } ful__dnnl_pass;
 enum { FUL__DNNL_PASSES = 3 };
@@ -22,7 +20,8 @@ typedef struct ful__dnnl_conv_spec {
     ful_shape x, y;
     ful__layout x_layout, y_layout;
     bool sum, relu; /* forward: y = relu(conv + bias + what y held before) */
-    bool train;     /* backward too */
+    bool train;      /* backward too */
+    unsigned passes; /* bit p: pass p is wanted; 0 = all of them */
     int n_max;
 } ful__dnnl_conv_spec;
 
@@ -42,9 +41,9 @@ void ful__dnnl_conv_layouts(const ful__dnnl_conv_spec *spec, ful__layout *x_out,
 
 /* packed, scratch_per_image, scratch_fixed */
 void ful__dnnl_conv_need(const ful__dnnl_conv *conv, ful__need *need);
-int64_t ful__dnnl_conv_macs(const ful__dnnl_conv *conv); /* of one image, from the primitive's dimensions */
-/* oneDNN's names of the kernels of forward, dx and dw: "jit:avx512_core, jit:avx512_core, jit:avx512_core". */
-const char *ful__dnnl_conv_kernels(const ful__dnnl_conv *conv);
+int64_t ful__dnnl_conv_macs(const ful__dnnl_conv *conv); /* of one image, from the forward primitive's dimensions */
+/* oneDNN's name of the kernel of a pass: "jit:avx512_core"; "" where it was not asked for. */
+const char *ful__dnnl_conv_kernel(const ful__dnnl_conv *conv, ful__dnnl_pass pass);
 
 /* w, bias, dw, db: plain layouts; bias NULL where the attributes have none. packed, scratch: of conv_need. */
 typedef struct ful__dnnl_conv_run {

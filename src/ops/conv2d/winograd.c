@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The walk of F(4x4, 3x3) over tiles; winograd.h has the formulas, winograd_kernels.h the arithmetic.
+ *
+ *   V        [36][in/B][tiles][B]            of the tiles in hand; M and E likewise with out
+ *   U        [36][out/(N B)][in][N B]        N = 2 blocks side by side where their number is even, else 1
+ *   dU       [36][in][out], one for each piece
+ *   scratch  for each piece: V | M or E | dU
+ */
+#include "ops/conv2d/winograd.h"
+
+#include <fulcrum/core.h>
+
+#include "core/mem.h"
+#include "core/parallel.h"
+
+/* The points of interpolation are 0, +-a, +-b, infinity with ab = 1 (winograd_kernels.h). */
+#define WINO_A  (2.0f / 3.0f)
+#define WINO_B  1.5f
+#define WINO_A2 (4.0f / 9.0f)
+#define WINO_B2 2.25f
+#define WINO_P  (2 * WINO_A2 * (WINO_A2 - WINO_B2))
+#define WINO_Q  (2 * WINO_B2 * (WINO_B2 - WINO_A2))
+
+enum { FREQUENCIES = 36, TILE = 4, WINDOW = 6 };
+
+/* A tile in one channel block of an image: pixels [top, bottom) x [left, right) of it exist; p: its pixel (0, 0), maybe
+ * outside. */
+typedef struct wino_window {
+    const float *p;
+    int64_t pitch; /* floats between rows */
+    int top, bottom, left, right;
+} wino_window;
+
+typedef struct wino_product {
+    const float *v, *u;
+    float *m;
+    int64_t v_block, m_block; /* floats between channel blocks */
+    int64_t width;            /* accumulate: floats of a row of dU */
+    int blocks, rows, group;  /* input blocks, tiles, output blocks side by side */
+    bool add;                 /* accumulate: to what is there */
+} wino_product;
+
+typedef struct wino_kernels {
+    int lanes;
+    void (*input)(const wino_window *t, float *v, int64_t spread);
+    void (*gradient)(const wino_window *t, float *v, int64_t spread);
+    void (*output)(const float *m, int64_t spread, const float *bias, const float *residual, bool relu, float *y,
+                   const wino_window *t);
+    void (*multiply)(const wino_product *p);
+    void (*accumulate)(const wino_product *p, float *du);
+    void (*filter)(const float *g, float *u, int64_t spread);
+    void (*filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg);
+} wino_kernels;
+
+/* Sums a kernel keeps in registers, and the tiles' counts are multiples of it. */
+#define WINO_ROWS    (LANES == 16 ? 24 : 12)
+#define WINO_OUTER_1 (LANES == 16 ? 16 : LANES)
+#define WINO_OUTER_2 (LANES == 16 ? 8 : 4)
+#define SIMD_KERNELS "ops/conv2d/winograd_kernels.h"
+#include "ops/simd_levels.h"
+
+enum { ROWS = 24, LANES_MAX = 16, FILTERS_BYTES = 1 << 20 };
+
+/* Plan ------------------------------------------------------------------------------------------------------------------- */
+
+bool ful__winograd_applies(const ful_conv2d_attr *a, ful_shape x, ful_shape y)
+{
+    return (ful_cpu_flags() & (FUL_CPU_AVX2 | FUL_CPU_AVX512)) != 0 && a->kernel_h == 3 && a->kernel_w == 3 &&
+           a->stride_h == 1 && a->stride_w == 1 && a->dilation_h == 1 && a->dilation_w == 1 && a->groups == 1 &&
+           a->pad_h <= 2 && a->pad_w <= 2 && x.c % ful__block() == 0 && y.c % ful__block() == 0;
+}
+
+static int64_t tiles_across(int pixels)
+{
+    return (pixels + TILE - 1) / TILE;
+}
+
+static int64_t tiles_of(const ful__winograd *plan, int n)
+{
+    return n * tiles_across(plan->y.h) * tiles_across(plan->y.w);
+}
+
+ful__winograd ful__winograd_plan(const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool dx, int n_max)
+{
+    ful__winograd plan = {.x = x, .y = y, .pad_h = a->pad_h, .pad_w = a->pad_w, .pieces = ful_threads_get()};
+    if (dx) plan = (ful__winograd){.x = y, .y = x, .pad_h = 2 - a->pad_h, .pad_w = 2 - a->pad_w, .pieces = plan.pieces};
+    const int64_t share = (tiles_of(&plan, n_max) + plan.pieces - 1) / plan.pieces;
+    /* Few tiles at once keep V and M in the second-level cache; where U is larger than that anyway, many make good use of it.
+     */
+    const int64_t most = ful__winograd_packed_bytes(&plan) <= FILTERS_BYTES ? ROWS : 8 * ROWS;
+    const int64_t rounds = (share + most - 1) / most;
+    const int64_t even = rounds ? (share + rounds - 1) / rounds : 1;
+    plan.tiles = (int)((even + ROWS - 1) / ROWS * ROWS);
+    return plan;
+}
+
+/* Floats between frequencies: an odd number of cache lines, so that the 36 stores of a tile meet different cache sets. */
+static int64_t spread_of(const ful__winograd *plan, int channels)
+{
+    const int64_t lines = (int64_t)channels * plan->tiles / LANES_MAX;
+    return (lines | 1) * LANES_MAX;
+}
+
+/* Likewise of U and dU. */
+static int64_t filter_spread(const ful__winograd *plan)
+{
+    return (int64_t)plan->x.c * plan->y.c + LANES_MAX;
+}
+
+/* Scratch of a piece, in floats. */
+typedef struct areas {
+    int64_t v_spread, m_spread, du, all;
+} areas;
+
+static areas areas_of(const ful__winograd *plan, bool dw)
+{
+    areas a = {.v_spread = spread_of(plan, plan->x.c), .m_spread = spread_of(plan, plan->y.c)};
+    a.du = dw ? FREQUENCIES * filter_spread(plan) : 0;
+    a.all = FREQUENCIES * (a.v_spread + a.m_spread) + a.du;
+    return a;
+}
+
+size_t ful__winograd_packed_bytes(const ful__winograd *plan)
+{
+    return FREQUENCIES * (size_t)filter_spread(plan) * sizeof(float);
+}
+
+size_t ful__winograd_scratch_bytes(const ful__winograd *plan, bool dw)
+{
+    return (size_t)plan->pieces * (size_t)areas_of(plan, dw).all * sizeof(float);
+}
+
+int64_t ful__winograd_macs(const ful__winograd *plan)
+{
+    return (int64_t)plan->y.h * plan->y.w * 9 * plan->x.c * plan->y.c;
+}
+
+const char *ful__winograd_kernel(void)
+{
+    return SIMD_PICK(kernels)->lanes == LANES_MAX ? "winograd_4x4_3x3_avx512" : "winograd_4x4_3x3_avx2";
+}
+
+/* Tiles ------------------------------------------------------------------------------------------------------------------ */
+
+/* Where tile number t lies. */
+typedef struct place {
+    int64_t image;
+    int y, x; /* of its first output pixel */
+} place;
+
+static place place_of(const ful__winograd *plan, int64_t t)
+{
+    const int64_t wide = tiles_across(plan->y.w), all = wide * tiles_across(plan->y.h), in = t % all;
+    return (place){.image = t / all, .y = (int)(in / wide) * TILE, .x = (int)(in % wide) * TILE};
+}
+
+static place next_place(const ful__winograd *plan, place p)
+{
+    p.x += TILE;
+    if (p.x < plan->y.w) return p;
+    p.x = 0;
+    p.y += TILE;
+    if (p.y < plan->y.h) return p;
+    p.y = 0;
+    p.image++;
+    return p;
+}
+
+static int within(int at, int end, int most)
+{
+    const int left = end - at;
+    return left < 0 ? 0 : left < most ? left : most;
+}
+
+/* The `side` x `side` pixels from (y, x) on of channel block b; the offset may be negative where they begin outside. */
+static wino_window window_of(const float *base, ful_shape s, int lanes, int64_t image, int b, int y, int x, int side)
+{
+    const int64_t plane = (image * (s.c / lanes) + b) * s.h * s.w;
+    return (wino_window){.p = base + (plane + (int64_t)y * s.w + x) * lanes,
+                         .pitch = (int64_t)s.w * lanes,
+                         .top = y < 0 ? -y : 0,
+                         .bottom = within(y, s.h, side),
+                         .left = x < 0 ? -x : 0,
+                         .right = within(x, s.w, side)};
+}
+
+/* The tiles a piece has in hand. */
+typedef struct hand {
+    place first;
+    int count;
+} hand;
+
+static void take_input(const ful__winograd *plan, const wino_kernels *k, hand in, const float *x, float *v, int64_t spread)
+{
+    for (int b = 0; b < plan->x.c / k->lanes; b++, v += (int64_t)plan->tiles * k->lanes) {
+        place at = in.first;
+        for (int t = 0; t < in.count; t++, at = next_place(plan, at)) {
+            const wino_window w = window_of(x, plan->x, k->lanes, at.image, b, at.y - plan->pad_h, at.x - plan->pad_w, WINDOW);
+            k->input(&w, v + (int64_t)t * k->lanes, spread);
+        }
+    }
+}
+
+static void take_gradient(const ful__winograd *plan, const wino_kernels *k, hand in, const float *dy, float *e, int64_t spread)
+{
+    for (int b = 0; b < plan->y.c / k->lanes; b++, e += (int64_t)plan->tiles * k->lanes) {
+        place at = in.first;
+        for (int t = 0; t < in.count; t++, at = next_place(plan, at)) {
+            const wino_window w = window_of(dy, plan->y, k->lanes, at.image, b, at.y, at.x, TILE);
+            k->gradient(&w, e + (int64_t)t * k->lanes, spread);
+        }
+    }
+}
+
+/* Forward and dx --------------------------------------------------------------------------------------------------------- */
+
+typedef struct pass {
+    const ful__winograd *plan;
+    const wino_kernels *kernels;
+    const ful__winograd_run *run;
+    const float *x, *dy; /* dw */
+    float *scratch, *dw;
+    areas areas;
+    int64_t tiles;
+    int group;   /* output blocks side by side */
+    int pieces;  /* that have tiles */
+    bool by_out; /* pieces share the output channels instead of the tiles: there are few tiles */
+} pass;
+
+static pass begin(const ful__winograd *plan, int n, float *scratch, bool dw)
+{
+    pass p = {.plan = plan, .kernels = SIMD_PICK(kernels), .scratch = scratch, .areas = areas_of(plan, dw)};
+    p.tiles = tiles_of(plan, n);
+    const int pieces = ful__parallel_active() ? 1 : plan->pieces; /* inside a piece the sums are those of one thread */
+    p.pieces = pieces < p.tiles ? pieces : (int)p.tiles;
+    p.group = plan->y.c / p.kernels->lanes % 2 == 0 ? 2 : 1;
+    const int groups = plan->y.c / p.kernels->lanes / p.group;
+    p.by_out = !dw && p.tiles < (int64_t)ROWS / 2 * pieces && groups >= pieces;
+    if (p.by_out) p.pieces = pieces;
+    return p;
+}
+
+/* M of output groups [first, end) from V and U. */
+static void multiply(const pass *p, int count, const float *v, float *m, int first, int end)
+{
+    const ful__winograd *plan = p->plan;
+    const int64_t lanes = p->kernels->lanes, in = plan->x.c, block = plan->tiles * lanes, spread = filter_spread(plan);
+    for (int f = 0; f < FREQUENCIES; f++) {
+        for (int g = first; g < end; g++) {
+            const wino_product product = {.v = v + f * p->areas.v_spread,
+                                          .u = p->run->packed + f * spread + g * in * p->group * lanes,
+                                          .m = m + f * p->areas.m_spread + g * p->group * block,
+                                          .v_block = block,
+                                          .m_block = block,
+                                          .blocks = (int)(in / lanes),
+                                          .rows = count,
+                                          .group = p->group};
+            p->kernels->multiply(&product);
+        }
+    }
+}
+
+static void give_output(const pass *p, hand in, const float *m, int first, int end)
+{
+    const ful__winograd *plan = p->plan;
+    const ful__winograd_run *run = p->run;
+    const int lanes = p->kernels->lanes;
+    for (int b = first; b < end; b++) {
+        const float *bias = run->bias ? run->bias + b * lanes : NULL;
+        place at = in.first;
+        for (int t = 0; t < in.count; t++, at = next_place(plan, at)) {
+            const wino_window w = window_of(run->y, plan->y, lanes, at.image, b, at.y, at.x, TILE);
+            float *y = run->y + (w.p - run->y);
+            const float *residual = run->residual ? run->residual + (w.p - run->y) : NULL;
+            p->kernels->output(m + ((int64_t)b * plan->tiles + t) * lanes, p->areas.m_spread, bias, residual, run->relu, y, &w);
+        }
+    }
+}
+
+static void apply_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const pass *p = ctx;
+    const ful__winograd *plan = p->plan;
+    int64_t tile = 0, end = p->tiles, first = 0, last = plan->y.c / p->kernels->lanes / p->group;
+    if (p->by_out)
+        ful__share(last, p->pieces, piece, &first, &last);
+    else
+        ful__share(p->tiles, p->pieces, piece, &tile, &end);
+    float *v = p->scratch + piece * p->areas.all, *m = v + FREQUENCIES * p->areas.v_spread;
+    for (; tile < end; tile += plan->tiles) {
+        const hand in = {place_of(plan, tile), (int)(end - tile < plan->tiles ? end - tile : plan->tiles)};
+        take_input(plan, p->kernels, in, p->run->x, v, p->areas.v_spread);
+        multiply(p, in.count, v, m, (int)first, (int)last);
+        give_output(p, in, m, (int)first * p->group, (int)last * p->group);
+    }
+}
+
+void ful__winograd_apply(const ful__winograd *plan, const ful__winograd_run *run)
+{
+    pass p = begin(plan, run->n, run->scratch, false);
+    p.run = run;
+    ful__parallel_for(p.pieces, apply_piece, &p);
+}
+
+/* Weights ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct packing {
+    const ful__winograd *plan;
+    const wino_kernels *kernels;
+    const float *w;
+    bool dx;
+    float *u;
+    int group;
+} packing;
+
+/* U of one block of input channels times one of output channels. */
+static void pack_square(void *ctx, int64_t square, int thread)
+{
+    (void)thread;
+    const packing *p = ctx;
+    const int64_t lanes = p->kernels->lanes, in = p->plan->x.c, out = p->plan->y.c;
+    const int64_t c0 = square % (in / lanes) * lanes, b = square / (in / lanes), o0 = b * lanes;
+    float *u = p->u + b / p->group * in * p->group * lanes + b % p->group * lanes;
+    float g[3 * 3 * LANES_MAX];
+    for (int64_t c = c0; c < c0 + lanes; c++) {
+        for (int64_t i = 0; i < lanes; i++) {
+            const float *from = p->w + (p->dx ? c * out + o0 + i : (o0 + i) * in + c) * 9;
+            for (int k = 0; k < 9; k++) g[k * lanes + i] = from[p->dx ? 8 - k : k];
+        }
+        p->kernels->filter(g, u + c * p->group * lanes, filter_spread(p->plan));
+    }
+}
+
+void ful__winograd_pack(const ful__winograd *plan, const float *w, bool dx, float *packed)
+{
+    packing p = {.plan = plan, .kernels = SIMD_PICK(kernels), .w = w, .dx = dx, .u = packed};
+    p.group = plan->y.c / p.kernels->lanes % 2 == 0 ? 2 : 1;
+    ful__parallel_for(plan->x.c / p.kernels->lanes * (plan->y.c / p.kernels->lanes), pack_square, &p);
+}
+
+/* Gradient of the weights ------------------------------------------------------------------------------------------------ */
+
+static void grad_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const pass *p = ctx;
+    const ful__winograd *plan = p->plan;
+    const int64_t lanes = p->kernels->lanes, block = plan->tiles * lanes;
+    float *v = p->scratch + piece * p->areas.all, *e = v + FREQUENCIES * p->areas.v_spread;
+    float *du = e + FREQUENCIES * p->areas.m_spread;
+    int64_t begin_tile, end;
+    ful__share(p->tiles, p->pieces, piece, &begin_tile, &end);
+    for (int64_t tile = begin_tile; tile < end; tile += plan->tiles) {
+        const hand in = {place_of(plan, tile), (int)(end - tile < plan->tiles ? end - tile : plan->tiles)};
+        take_input(plan, p->kernels, in, p->x, v, p->areas.v_spread);
+        take_gradient(plan, p->kernels, in, p->dy, e, p->areas.m_spread);
+        for (int f = 0; f < FREQUENCIES; f++) {
+            const wino_product product = {.v = v + f * p->areas.v_spread,
+                                          .m = e + f * p->areas.m_spread,
+                                          .v_block = block,
+                                          .m_block = block,
+                                          .width = plan->y.c,
+                                          .blocks = (int)(plan->x.c / lanes),
+                                          .rows = in.count,
+                                          .add = tile > begin_tile};
+            p->kernels->accumulate(&product, du + f * filter_spread(plan));
+        }
+    }
+}
+
+/* dw of one block of input channels times one of output channels. */
+static void grad_filters(void *ctx, int64_t square, int thread)
+{
+    (void)thread;
+    const pass *p = ctx;
+    const int64_t lanes = p->kernels->lanes, in = p->plan->x.c, out = p->plan->y.c;
+    const int64_t c0 = square % (in / lanes) * lanes, o0 = square / (in / lanes) * lanes;
+    const float *du = p->scratch + FREQUENCIES * (p->areas.v_spread + p->areas.m_spread);
+    float dg[3 * 3 * LANES_MAX];
+    for (int64_t c = c0; c < c0 + lanes; c++) {
+        p->kernels->filter_gradient(du + c * out + o0, filter_spread(p->plan), p->pieces, p->areas.all, dg);
+        for (int64_t i = 0; i < lanes; i++)
+            for (int k = 0; k < 9; k++) p->dw[((o0 + i) * in + c) * 9 + k] += dg[k * lanes + i];
+    }
+}
+
+void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch)
+{
+    pass p = begin(plan, n, scratch, true);
+    p.x = x;
+    p.dy = dy;
+    p.dw = dw;
+    ful__parallel_for(p.pieces, grad_piece, &p);
+    ful__parallel_for(plan->x.c / p.kernels->lanes * (plan->y.c / p.kernels->lanes), grad_filters, &p);
+}

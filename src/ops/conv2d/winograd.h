@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3) (Winograd 1980; Lavin & Gray 2016): 36
+ * multiplications where the sum has 144. BLOCKED images only, both channel counts multiples of the block.
+ *
+ * A tile is 4x4 pixels of the output and the 6x6 of the input it needs. With d the input tile, g the filter, e the gradient of
+ * the output tile, and 36 "frequencies" f:
+ *
+ *   V = B^T d B,  U = G g G^T,  E = A e A^T           each 6x6
+ *   M_f[tile][out] = sum_in V_f[tile][in] U_f[in][out],  y = A^T M A
+ *   dx    the same with dy for x and the filter turned by 180 degrees, in and out swapped
+ *   dU_f[in][out] = sum_tiles V_f[tile][in] E_f[tile][out],  dg = G^T dU G
+ *
+ * B, G, A are those of the points 0, +-2/3, +-3/2 and infinity: the rounding error is about twice that of the plain sum, less
+ * than half of that with the usual +-1, +-2. Tiles are worked on so many at a time that V, M (and dU) stay in the second-level
+ * cache. Every value is one chain of multiply-adds over all input channels, so the result of an image does not depend on the
+ * batch.
+ */
+#ifndef FUL_OPS_WINOGRAD_H
+#define FUL_OPS_WINOGRAD_H
+
+#include "ops/op.h"
+
+/* One direction: x -> y for the forward pass and for dw, dy -> dx for the gradient of x. */
+typedef struct ful__winograd {
+    ful_shape x, y;
+    int pad_h, pad_w;
+    int pieces; /* parallel pieces, each with scratch of its own */
+    int tiles;  /* of a piece in one go */
+} ful__winograd;
+
+/* Whether it applies: 3x3, stride 1, no groups, no dilation, padding up to 2, whole channel blocks; AVX2 or better. */
+bool ful__winograd_applies(const ful_conv2d_attr *attr, ful_shape x, ful_shape y);
+ful__winograd ful__winograd_plan(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, bool dx, int n_max);
+
+size_t ful__winograd_packed_bytes(const ful__winograd *plan);
+size_t ful__winograd_scratch_bytes(const ful__winograd *plan, bool dw);
+
+/* Of the sum that is computed, for one image: out pixels, padding of tiles apart, times 9 in out. */
+int64_t ful__winograd_macs(const ful__winograd *plan);
+const char *ful__winograd_kernel(void);
+
+/* U of the plain weights [out][in][3][3] of the convolution; dx: as the gradient of x needs them. */
+void ful__winograd_pack(const ful__winograd *plan, const float *w, bool dx, float *packed);
+
+/* y = act(conv(x) + bias + residual); bias and residual may be NULL, residual may be y. */
+typedef struct ful__winograd_run {
+    int n;
+    const float *x, *packed, *bias, *residual;
+    bool relu;
+    float *y;
+    void *scratch;
+} ful__winograd_run;
+void ful__winograd_apply(const ful__winograd *plan, const ful__winograd_run *run);
+
+/* dw += */
+void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch);
+
+#endif

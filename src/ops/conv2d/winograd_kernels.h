@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernels of F(4x4, 3x3) for one CPU level; LANES is the channel block. winograd.h has the formulas and winograd.c the walk.
+ *
+ * With points 0, +-a, +-b and infinity, ab = 1:
+ *         1  0  -s  0  1  0               1      0      0             1  1  1  1  1  0
+ *         0 -b -b2  a  1  0              1/p    a/p   a2/p            0  a -a  b -b  0
+ *   B^T = 0  b -b2 -a  1  0        G  =  1/p   -a/p   a2/p     A^T =  0 a2 a2 b2 b2  0
+ *         0 -a -a2  b  1  0              1/q    b/q   b2/q            0 a3 -a3 b3 -b3 1
+ *         0  a -a2 -b  1  0              1/q   -b/q   b2/q
+ *         0  1   0 -s  0  1               0      0      1
+ * s = a2 + b2, p = 2 a2 (a2 - b2), q = 2 b2 (b2 - a2).
+ */
+
+INLINE void FN(wino_bt)(const vf d[6], vf v[6])
+{
+    const vf a = vset(WINO_A), b = vset(WINO_B), a2 = vset(-WINO_A2), b2 = vset(-WINO_B2), s = vset(-(WINO_A2 + WINO_B2));
+    const vf even_a = vfma(b2, d[2], d[4]), odd_a = vfma(b2, d[1], d[3]);
+    const vf even_b = vfma(a2, d[2], d[4]), odd_b = vfma(a2, d[1], d[3]);
+    v[0] = vfma(s, d[2], d[0] + d[4]);
+    v[1] = vfma(a, odd_a, even_a);
+    v[2] = vfma(-a, odd_a, even_a);
+    v[3] = vfma(b, odd_b, even_b);
+    v[4] = vfma(-b, odd_b, even_b);
+    v[5] = vfma(s, d[3], d[1] + d[5]);
+}
+
+INLINE void FN(wino_at)(const vf m[6], vf y[4])
+{
+    const vf s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
+    y[0] = m[0] + s1 + s2;
+    y[1] = vfma(vset(WINO_A), d1, vset(WINO_B) * d2);
+    y[2] = vfma(vset(WINO_A2), s1, vset(WINO_B2) * s2);
+    y[3] = vfma(vset(WINO_A2 * WINO_A), d1, vfma(vset(WINO_B2 * WINO_B), d2, m[5]));
+}
+
+INLINE void FN(wino_a)(const vf e[4], vf v[6])
+{
+    const vf even_a = vfma(vset(WINO_A2), e[2], e[0]), odd_a = vfma(vset(WINO_A2 * WINO_A), e[3], vset(WINO_A) * e[1]);
+    const vf even_b = vfma(vset(WINO_B2), e[2], e[0]), odd_b = vfma(vset(WINO_B2 * WINO_B), e[3], vset(WINO_B) * e[1]);
+    v[0] = e[0];
+    v[1] = even_a + odd_a;
+    v[2] = even_a - odd_a;
+    v[3] = even_b + odd_b;
+    v[4] = even_b - odd_b;
+    v[5] = e[3];
+}
+
+INLINE void FN(wino_g)(const vf g[3], vf u[6])
+{
+    const vf even_a = vfma(vset(WINO_A2), g[2], g[0]) * vset(1 / WINO_P), odd_a = g[1] * vset(WINO_A / WINO_P);
+    const vf even_b = vfma(vset(WINO_B2), g[2], g[0]) * vset(1 / WINO_Q), odd_b = g[1] * vset(WINO_B / WINO_Q);
+    u[0] = g[0];
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
+    u[5] = g[2];
+}
+
+INLINE void FN(wino_gt)(const vf u[6], vf g[3])
+{
+    const vf s1 = (u[1] + u[2]) * vset(1 / WINO_P), d1 = (u[1] - u[2]) * vset(WINO_A / WINO_P);
+    const vf s2 = (u[3] + u[4]) * vset(1 / WINO_Q), d2 = (u[3] - u[4]) * vset(WINO_B / WINO_Q);
+    g[0] = u[0] + s1 + s2;
+    g[1] = d1 + d2;
+    g[2] = vfma(vset(WINO_A2), s1, vfma(vset(WINO_B2), s2, u[5]));
+}
+
+/* V of one tile: v[f*spread + lane]. Rows and columns beyond the image count as zeros. */
+TARGET static void FN(wino_input)(const wino_window *t, float *restrict v, int64_t spread)
+{
+    static const float nothing[LANES];
+    const float *row[6];
+    int64_t step[6];
+    vf half[6][6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) {
+        const bool inside = i >= t->top && i < t->bottom;
+        row[i] = inside ? t->p + i * t->pitch : nothing;
+        step[i] = inside ? LANES : 0;
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) {
+        vf d[6], out[6];
+        if (j < t->left || j >= t->right) {
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++) half[i][j] = (vf){0};
+            continue;
+        }
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) d[i] = vload(row[i] + j * step[i]);
+        FN(wino_bt)(d, out);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) half[i][j] = out[i];
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) {
+        vf out[6];
+        FN(wino_bt)(half[i], out);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++) vstore(v + (i * 6 + j) * spread, out[j]);
+    }
+}
+
+/* E of one tile of gradients, likewise. */
+TARGET static void FN(wino_gradient)(const wino_window *t, float *restrict v, int64_t spread)
+{
+    vf half[6][4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        vf e[4], out[6];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) e[i] = i < t->bottom && j < t->right ? vload(t->p + i * t->pitch + j * LANES) : (vf){0};
+        FN(wino_a)(e, out);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) half[i][j] = out[i];
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) {
+        vf out[6];
+        FN(wino_a)(half[i], out);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++) vstore(v + (i * 6 + j) * spread, out[j]);
+    }
+}
+
+/* y of one tile from m[f*spread + lane]; bias and residual may be NULL. */
+TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, const float *bias, const float *residual, bool relu,
+                                   float *y, const wino_window *t)
+{
+    vf half[4][6];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) {
+        vf in[6], out[4];
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) in[i] = vload(m + (i * 6 + j) * spread);
+        FN(wino_at)(in, out);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) half[i][j] = out[i];
+    }
+    const vf b = bias ? vload(bias) : (vf){0};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        vf out[4];
+        if (i >= t->bottom) break;
+        FN(wino_at)(half[i], out);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            if (j >= t->right) break;
+            vf value = bias ? out[j] + b : out[j];
+            if (residual) value += vload(residual + i * t->pitch + j * LANES);
+            vstore(y + i * t->pitch + j * LANES, relu ? vrelu(value) : value);
+        }
+    }
+}
+
+/* m[n][r] = sum over c of v[c][r] u[c][n]: R tiles, N blocks of output channels, all input channels in ascending order. */
+INLINE void FN(wino_rows)(const wino_product *p, const float *v, float *m, const int R, const int N)
+{
+    vf sum[WINO_ROWS * 2];
+    const float *u = p->u;
+#pragma GCC unroll 32
+    for (int i = 0; i < R * N; i++) sum[i] = (vf){0};
+    for (int block = 0; block < p->blocks; block++, v += p->v_block) {
+        for (int c = 0; c < LANES; c++, u += N * LANES) {
+            vf w[2];
+#pragma GCC unroll 2
+            for (int n = 0; n < N; n++) w[n] = vload(u + n * LANES);
+#pragma GCC unroll 32
+            for (int r = 0; r < R; r++) {
+                const vf a = vset(v[r * LANES + c]);
+#pragma GCC unroll 2
+                for (int n = 0; n < N; n++) sum[r * N + n] = vfma(a, w[n], sum[r * N + n]);
+            }
+        }
+    }
+#pragma GCC unroll 32
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int n = 0; n < N; n++) vstore(m + n * p->m_block + r * LANES, sum[r * N + n]);
+}
+
+#define WINO_CASE(R, N) \
+    case R: FN(wino_rows)(p, v, m, R, N); return;
+
+TARGET static void FN(wino_some_rows_1)(const wino_product *p, const float *v, float *m, int rows)
+{
+    switch ((rows + 3) / 4 * 4) {
+        WINO_CASE(4, 1)
+        WINO_CASE(8, 1)
+#if LANES == 16
+        WINO_CASE(12, 1)
+        WINO_CASE(16, 1)
+        WINO_CASE(20, 1)
+#endif
+    default: FN(wino_rows)(p, v, m, WINO_ROWS, 1);
+    }
+}
+
+TARGET static void FN(wino_some_rows_2)(const wino_product *p, const float *v, float *m, int rows)
+{
+    switch ((rows + 1) / 2 * 2) {
+        WINO_CASE(2, 2)
+        WINO_CASE(4, 2)
+#if LANES == 16
+        WINO_CASE(6, 2)
+        WINO_CASE(8, 2)
+        WINO_CASE(10, 2)
+#endif
+    default: FN(wino_rows)(p, v, m, WINO_ROWS / 2, 2);
+    }
+}
+
+/* The product of one frequency for one group of output blocks, all tiles. */
+TARGET static void FN(wino_multiply)(const wino_product *p)
+{
+    const int step = WINO_ROWS / p->group;
+    for (int r = 0; r < p->rows; r += step) {
+        const int rows = p->rows - r < step ? p->rows - r : step;
+        if (p->group == 1)
+            FN(wino_some_rows_1)(p, p->v + (int64_t)r * LANES, p->m + (int64_t)r * LANES, rows);
+        else
+            FN(wino_some_rows_2)(p, p->v + (int64_t)r * LANES, p->m + (int64_t)r * LANES, rows);
+    }
+}
+
+/* du[c][n] (+)= sum over tiles of v[tile][c] e[tile][n]: R input channels, N output blocks. */
+INLINE void FN(wino_outer)(const wino_product *p, const float *v, const float *e, float *du, const int R, const int N)
+{
+    vf sum[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < R * N; i++) sum[i] = p->add ? vload(du + (i / N) * p->width + (i % N) * LANES) : (vf){0};
+    for (int t = 0; t < p->rows; t++, v += LANES, e += LANES) {
+        vf w[2];
+#pragma GCC unroll 2
+        for (int n = 0; n < N; n++) w[n] = vload(e + n * p->m_block);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            const vf a = vset(v[r]);
+#pragma GCC unroll 2
+            for (int n = 0; n < N; n++) sum[r * N + n] = vfma(a, w[n], sum[r * N + n]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < R * N; i++) vstore(du + (i / N) * p->width + (i % N) * LANES, sum[i]);
+}
+
+/* dU of one frequency: v, m (= E), u (= dU, written). */
+TARGET static void FN(wino_accumulate)(const wino_product *p, float *du)
+{
+    const int out_blocks = (int)(p->width / LANES);
+    for (int block = 0; block < p->blocks; block++) {
+        const float *v = p->v + block * p->v_block;
+        float *rows = du + (int64_t)block * LANES * p->width;
+        int n = 0;
+        for (; n + 2 <= out_blocks; n += 2)
+            for (int c = 0; c < LANES; c += WINO_OUTER_2)
+                FN(wino_outer)(p, v + c, p->m + n * p->m_block, rows + c * p->width + n * LANES, WINO_OUTER_2, 2);
+        for (; n < out_blocks; n++)
+            for (int c = 0; c < LANES; c += WINO_OUTER_1)
+                FN(wino_outer)(p, v + c, p->m + n * p->m_block, rows + c * p->width + n * LANES, WINO_OUTER_1, 1);
+    }
+}
+
+/* U of LANES filters: g[i*3+j][lane] -> u[f*spread + lane]. */
+TARGET static void FN(wino_filter)(const float *g, float *u, int64_t spread)
+{
+    vf half[6][3];
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; j++) {
+        vf in[3], out[6];
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) in[i] = vload(g + (i * 3 + j) * LANES);
+        FN(wino_g)(in, out);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) half[i][j] = out[i];
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) {
+        vf out[6];
+        FN(wino_g)(half[i], out);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++) vstore(u + (i * 6 + j) * spread, out[j]);
+    }
+}
+
+/* dg of LANES filters from the sum of `pieces` dU, `piece` floats apart, added in order. */
+TARGET static void FN(wino_filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg)
+{
+    vf half[3][6];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) {
+        vf in[6], out[3];
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) {
+            in[i] = vload(du + (i * 6 + j) * spread);
+            for (int k = 1; k < pieces; k++) in[i] += vload(du + k * piece + (i * 6 + j) * spread);
+        }
+        FN(wino_gt)(in, out);
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) half[i][j] = out[i];
+    }
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) {
+        vf out[3];
+        FN(wino_gt)(half[i], out);
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) vstore(dg + (i * 3 + j) * LANES, out[j]);
+    }
+}
+
+static const wino_kernels FN(kernels) = {
+    .lanes = LANES,
+    .input = FN(wino_input),
+    .gradient = FN(wino_gradient),
+    .output = FN(wino_output),
+    .multiply = FN(wino_multiply),
+    .accumulate = FN(wino_accumulate),
+    .filter = FN(wino_filter),
+    .filter_gradient = FN(wino_filter_gradient),
+};

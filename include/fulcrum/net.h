@@ -55,6 +55,7 @@ typedef struct ful_net_options {
     bool train;    /* also plan the training step (default true) */
     uint64_t seed; /* initial weights, dropout, router noise */
     int classes;   /* class x expert tables; 0 = the output's channels */
+    bool blank;    /* leave all parameters 0, because they will be written: saves drawing them (default false) */
 } ful_net_options;
 FUL_API void ful_net_options_defaults(ful_net_options *options);
 /* Takes over the graph, also on failure. Parameters are initialised by (seed, name). */

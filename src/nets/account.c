@@ -152,7 +152,7 @@ ful_status ful_net_account(const ful_net *net, ful_account *out)
     count_capacity(net->graph, net->options.batch_max, out);
     out->work_bytes = net->work.bytes;
     out->param_bytes = net->value.bytes + net->grad.bytes;
-    for (int split = 0; split < FUL__SPLITS; split++) out->packed_bytes += net->pass[split].packed.bytes;
+    out->packed_bytes = net->packed.bytes;
     return FUL_OK;
 }
 

@@ -3,7 +3,8 @@
  * A net: parameters, gradients and two executors over them. Memory, all of it from create:
  *
  *   value   every parameter and buffer, graph order, each 64-byte aligned      grad   likewise, trainable ones only
- *   packed  per pass: weights as its kernels want them, made anew after a change (inference: with batch-norm folded in)
+ *   packed  weights as the kernels of the pass that ran last want them (inference: with batch-norm folded in), made anew after
+ *           a change and after the other pass: a step changes the weights anyway
  *   work    activations and scratch of one step, shared by both passes: neither keeps anything there between calls
  */
 #include "nets/net.h"
@@ -41,7 +42,6 @@ static ful_status make_pass(ful_net *net, int split)
     ful__pass *pass = &net->pass[split];
     const ful__exec_spec spec = {.n_max = net->options.batch_max, .train = split == FUL__SPLIT_TRAIN};
     FUL_TRY(ful__exec_create(net->graph, &spec, &pass->exec));
-    FUL_TRY(ful__pages_alloc(&pass->packed, ful__exec_packed_bytes(pass->exec), "packed weights"));
     pass->stale = true;
     return FUL_OK;
 }
@@ -70,7 +70,7 @@ static ful_status lay_out_params(ful_net *net)
                                                .grad = net->dw[i],
                                                .decay = p->decay};
                 memcpy(net->tensors[i].shape, p->shape, sizeof p->shape);
-                ful__init_param(p, net->options.seed, net->w[i]);
+                if (!net->options.blank) ful__init_param(p, net->options.seed, net->w[i]);
             }
             value += bytes;
             grad += has_grad ? bytes : 0;
@@ -85,12 +85,14 @@ static ful_status lay_out_params(ful_net *net)
 static ful_status make_work(ful_net *net)
 {
     const int n = net->options.batch_max;
-    size_t work = 0;
+    size_t work = 0, packed = 0;
     for (int split = 0; split < FUL__SPLITS; split++) {
         const ful__exec *exec = net->pass[split].exec;
         if (exec && ful__exec_work_bytes(exec, n) > work) work = ful__exec_work_bytes(exec, n);
+        if (exec && ful__exec_packed_bytes(exec) > packed) packed = ful__exec_packed_bytes(exec);
     }
     FUL_TRY(ful__pages_alloc(&net->work, work, "the work memory of a net"));
+    FUL_TRY(ful__pages_alloc(&net->packed, packed, "packed weights"));
     if (!net->options.train) return FUL_OK;
     return ful__pages_alloc(&net->logits, 2 * (size_t)n * (size_t)net->classes * sizeof(float), "the logits of a net");
 }
@@ -133,13 +135,13 @@ void ful_net_destroy(ful_net **net)
     ful_net *n = *net;
     for (int split = 0; split < FUL__SPLITS; split++) {
         ful__exec_destroy(&n->pass[split].exec);
-        ful__pages_free(&n->pass[split].packed);
         ful__free(n->pass[split].moe);
         ful__free(n->pass[split].times);
     }
     ful__pages_free(&n->value);
     ful__pages_free(&n->grad);
     ful__pages_free(&n->work);
+    ful__pages_free(&n->packed);
     ful__pages_free(&n->logits);
     ful__free(n->tensors);
     ful__free(n->w);
@@ -188,12 +190,14 @@ ful_shape ful_net_input_shape(const ful_net *net)
 static ful__exec_run start_run(ful_net *net, int split)
 {
     ful__pass *pass = &net->pass[split];
+    if (net->packed_by != split) pass->stale = true;
+    net->packed_by = split;
     return (ful__exec_run){.repack = pass->stale,
                            .seed = net->options.seed,
                            .w = net->w,
                            .dw = net->dw,
                            .work = net->work.ptr,
-                           .packed = pass->packed.ptr,
+                           .packed = net->packed.ptr,
                            .counters = &pass->counters,
                            .times = net->profiling ? pass->times : NULL};
 }

@@ -150,9 +150,9 @@ ful_status ful_net_account(const ful_net *net, ful_account *out)
     FUL_FAIL_IF(!net || !out, FUL_ERR_ARG, "cannot account for a net with net or out NULL: both are needed");
     FUL_TRY(ful_graph_account(net->graph, out));
     count_capacity(net->graph, net->options.batch_max, out);
-    out->work_bytes = net->work.bytes;
+    out->work_bytes = net->pass[net->options.train ? FUL__SPLIT_TRAIN : FUL__SPLIT_EVAL].packed_at;
     out->param_bytes = net->value.bytes + net->grad.bytes;
-    out->packed_bytes = net->packed.bytes;
+    out->packed_bytes = net->work.bytes - out->work_bytes;
     return FUL_OK;
 }
 

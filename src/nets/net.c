@@ -3,9 +3,11 @@
  * A net: parameters, gradients and two executors over them. Memory, all of it from create:
  *
  *   value   every parameter and buffer, graph order, each 64-byte aligned      grad   likewise, trainable ones only
- *   packed  weights as the kernels of the pass that ran last want them (inference: with batch-norm folded in), made anew after
- *           a change and after the other pass: a step changes the weights anyway
- *   work    activations and scratch of one step, shared by both passes: neither keeps anything there between calls
+ *   work    of the pass that runs, training or inference: activations and scratch of one step | packed weights
+ *
+ * Packed weights are as the kernels of the pass want them (inference: with batch-norm folded in), made anew after a change. The
+ * passes share the block, although inference keeps its packed weights there from batch to batch: a step changes the weights
+ * anyway, so after the other pass they are made anew too.
  */
 #include "nets/net.h"
 
@@ -85,14 +87,15 @@ static ful_status lay_out_params(ful_net *net)
 static ful_status make_work(ful_net *net)
 {
     const int n = net->options.batch_max;
-    size_t work = 0, packed = 0;
+    size_t most = 0;
     for (int split = 0; split < FUL__SPLITS; split++) {
-        const ful__exec *exec = net->pass[split].exec;
-        if (exec && ful__exec_work_bytes(exec, n) > work) work = ful__exec_work_bytes(exec, n);
-        if (exec && ful__exec_packed_bytes(exec) > packed) packed = ful__exec_packed_bytes(exec);
+        ful__pass *pass = &net->pass[split];
+        if (!pass->exec) continue;
+        pass->packed_at = ful__align64(ful__exec_work_bytes(pass->exec, n));
+        const size_t bytes = pass->packed_at + ful__exec_packed_bytes(pass->exec);
+        if (bytes > most) most = bytes;
     }
-    FUL_TRY(ful__pages_alloc(&net->work, work, "the work memory of a net"));
-    FUL_TRY(ful__pages_alloc(&net->packed, packed, "packed weights"));
+    FUL_TRY(ful__pages_alloc(&net->work, most, "the work memory and packed weights of a net"));
     if (!net->options.train) return FUL_OK;
     return ful__pages_alloc(&net->logits, 2 * (size_t)n * (size_t)net->classes * sizeof(float), "the logits of a net");
 }
@@ -141,7 +144,6 @@ void ful_net_destroy(ful_net **net)
     ful__pages_free(&n->value);
     ful__pages_free(&n->grad);
     ful__pages_free(&n->work);
-    ful__pages_free(&n->packed);
     ful__pages_free(&n->logits);
     ful__free(n->tensors);
     ful__free(n->w);
@@ -190,14 +192,14 @@ ful_shape ful_net_input_shape(const ful_net *net)
 static ful__exec_run start_run(ful_net *net, int split)
 {
     ful__pass *pass = &net->pass[split];
-    if (net->packed_by != split) pass->stale = true;
-    net->packed_by = split;
+    if (net->ran != split) pass->stale = true;
+    net->ran = split;
     return (ful__exec_run){.repack = pass->stale,
                            .seed = net->options.seed,
                            .w = net->w,
                            .dw = net->dw,
                            .work = net->work.ptr,
-                           .packed = net->packed.ptr,
+                           .packed = (char *)net->work.ptr + pass->packed_at,
                            .counters = &pass->counters,
                            .times = net->profiling ? pass->times : NULL};
 }

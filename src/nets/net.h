@@ -12,8 +12,9 @@ enum { FUL__SPLIT_TRAIN = 0, FUL__SPLIT_EVAL = 1, FUL__SPLITS = 2 };
 /* One way to run the net: for training, or for inference. */
 typedef struct ful__pass {
     ful__exec *exec;
-    bool stale;    /* parameters changed since this pass wrote the net's packed block */
-    ful__op **moe; /* [n_moe] the mixtures, borrowed from exec */
+    size_t packed_at; /* its packed weights in the net's work block, behind its own work */
+    bool stale;       /* parameters changed, or the other pass ran, since they were written */
+    ful__op **moe;    /* [n_moe] the mixtures, borrowed from exec */
     ful__counters counters;
     ful__exec_time *times; /* [ful__exec_n_rows] once profiled */
 } ful__pass;
@@ -27,10 +28,9 @@ struct ful_net {
     ful_tensor *tensors;
     float **w, **dw;        /* as the executors want them */
     ful__pages value, grad; /* all parameters; all gradients */
-    ful__pages work;        /* of whichever pass runs */
-    ful__pages packed;      /* of whichever pass ran last: packed_by */
-    int packed_by;
-    ful__pages logits; /* [batch_max][classes] and their gradient */
+    ful__pages work;        /* work and packed weights of whichever pass runs */
+    int ran;                /* which ran last */
+    ful__pages logits;      /* [batch_max][classes] and their gradient */
     bool profiling;
     ful__exec_time loss_time;
 };

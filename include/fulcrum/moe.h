@@ -41,12 +41,13 @@ typedef enum ful_router_input { FUL_ROUTER_INPUT_RAW = 0, FUL_ROUTER_INPUT_LAYER
 enum { FUL_CAPACITY_NONE = 0, FUL_ROUTER_NAME_MAX = 32, FUL_EXPERTS_MAX = 4096 };
 
 typedef struct ful_moe_attr {
-    ful_token token;      /* (default image) */
-    ful_expert expert;    /* (default mlp) */
-    int experts, k;       /* 1..FUL_EXPERTS_MAX; 1..experts (default 8, 2) */
-    int hidden;           /* width h of an expert (default 128) */
-    ful_act act;          /* inside experts (default gelu for mlp, relu for conv) */
-    ful_expert_norm norm; /* (default none for mlp, layer for conv) */
+    ful_token token;         /* (default image) */
+    ful_expert expert;       /* (default mlp) */
+    int experts, k;          /* 1..FUL_EXPERTS_MAX; 1..experts (default 8, 2) */
+    int hidden;              /* width h of an expert (default 128) */
+    ful_act act;             /* inside experts (default gelu for mlp, relu for conv) */
+    ful_expert_norm norm;    /* (default none for mlp, layer for conv) */
+    ful_conv_algorithm conv; /* of convolutions inside experts (default auto); ful_net_build_graph gives the net's own */
     bool shared_init; /* all experts start with the same weights, those of the dense block (V-MoE); else each its own (default
                          false) */
     char router[FUL_ROUTER_NAME_MAX]; /* a name of ful_router_names() (default "softmax") */

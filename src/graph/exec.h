@@ -21,6 +21,7 @@ enum { FUL__EXEC_NO_FUSE = 1u << 0, FUL__EXEC_NO_REUSE = 1u << 1 };
 
 typedef struct ful__exec_spec {
     int n_max;
+    int n_likely; /* what to be fast at; 0 = n_max (default) */
     bool train;
     ful__layout x_layout, y_layout; /* of the boundary buffers x, y, dy, dx (default NHWC) */
     bool need_dx;                   /* backward also gives the gradient of the input (experts yes, nets no) */

@@ -25,6 +25,7 @@ static ful_status plan_ops(ful__program *p)
     size_t packed = 0;
     for (int i = 0; i < p->n_steps; i++) {
         ful__step *s = &p->steps[i];
+        s->op->n_likely = p->spec.n_likely;
         FUL_TRY(s->op->type->plan(s->op, p->spec.n_max, p->spec.train));
         if (ful__step_folded(s)) {
             s->folded_offset = packed;

@@ -18,8 +18,15 @@ ful_status ful__experts_plan_graph(ful__experts *x, ful__layout layout)
 {
     FUL_FAIL_IF(x->most.one > INT32_MAX, FUL_ERR_ARG, "cannot plan moe '%s' for %lld rows an expert: at most 2^31-1", x->name,
                 (long long)x->most.one);
-    const ful__exec_spec spec = {
-        .n_max = (int)x->most.one, .train = x->train, .x_layout = layout, .y_layout = layout, .need_dx = true};
+    const int64_t share = x->most.all / x->e; /* of the rows, when the router is fair */
+    const ful__exec_spec spec = {.n_max = (int)x->most.one,
+                                 .n_likely = share < 1             ? 1
+                                             : share < x->most.one ? (int)share
+                                                                   : (int)x->most.one,
+                                 .train = x->train,
+                                 .x_layout = layout,
+                                 .y_layout = layout,
+                                 .need_dx = true};
     FUL_TRY(ful__exec_create(x->graph, &spec, &x->exec));
     /* an expert's share of a training batch may be any number of rows, and no step may allocate */
     for (int n = 1; x->train && n <= spec.n_max; n++) FUL_TRY(ful__exec_prepare(x->exec, n));

@@ -68,6 +68,7 @@ static ful_status add_conv(branch *b, const char *part, int out_channels, int ke
     attr.pad_h = attr.pad_w = kernel / 2;
     attr.groups = groups;
     attr.bias = bias;
+    attr.algorithm = b->attr->conv;
     return ful_graph_conv2d(b->g, name_of(b, part), b->end, &attr, &b->end);
 }
 

@@ -37,6 +37,8 @@ void ful__add_conv(ful__builder *b, int out_channels, int kernel, int stride, in
     attr.stride_h = attr.stride_w = stride;
     attr.pad_h = attr.pad_w = kernel / 2;
     attr.groups = groups;
+    b->status = ful__net_conv(b->config, &attr.algorithm);
+    if (failed(b)) return;
     b->status = ful_graph_conv2d(b->g, full, b->end, &attr, &b->end);
 }
 
@@ -113,8 +115,10 @@ static ful_status add_site(ful__builder *b, const ful_moe_site *site, int number
     char name[NAME_BYTES], which[32] = "";
     if (number > 1) snprintf(which, sizeof which, ".site%d", number);
     snprintf(name, sizeof name, "%s%s.%s", site->at, which, site->dense ? "ffn" : "moe");
-    if (site->dense) return ful_graph_expert_block(b->g, name, b->end, &site->moe, site->dense, &b->end);
-    return ful_graph_moe(b->g, name, b->end, &site->moe, &b->end);
+    ful_moe_attr moe = site->moe;
+    FUL_TRY(ful__net_conv(b->config, &moe.conv));
+    if (site->dense) return ful_graph_expert_block(b->g, name, b->end, &moe, site->dense, &b->end);
+    return ful_graph_moe(b->g, name, b->end, &moe, &b->end);
 }
 
 void ful__add_sites(ful__builder *b, const char *at)

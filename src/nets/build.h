@@ -35,6 +35,9 @@ void ful__build_resnet(ful__builder *b);
 void ful__build_dwnet(ful__builder *b);
 void ful__build_mlp(ful__builder *b);
 
+/* What the configuration's word for convolutions means; FUL_ERR_CONFIG where it is none. */
+ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out) FUL_CHECK_RESULT;
+
 /* Each layer reads b->end and becomes it. kernel k: padded by k/2, no bias, He normal. */
 void ful__add_conv(ful__builder *b, int out_channels, int kernel, int stride, int groups, const char *name, ...)
     FUL_PRINTF(6, 7);

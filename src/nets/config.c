@@ -41,7 +41,7 @@ const ful_arch_about *ful_arch_names(void)
 
 void ful_net_config_defaults(ful_net_config *config)
 {
-    *config = (ful_net_config){.arch = "resnet20", .stem = "auto"};
+    *config = (ful_net_config){.arch = "resnet20", .conv = "auto", .stem = "auto"};
     for (int i = 0; i < FUL_MOE_SITES_MAX; i++) {
         snprintf(config->moe[i].at, sizeof config->moe[i].at, "head");
         ful_moe_defaults(&config->moe[i].moe, FUL_EXPERT_MLP);
@@ -101,6 +101,16 @@ static ful_status check_site(const ful__builder *b, int i)
     return FUL_OK;
 }
 
+ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out)
+{
+    static const char *const words[] = {"auto", "direct", "winograd"};
+    for (int i = 0; i < 3; i++) {
+        *out = (ful_conv_algorithm)i;
+        if (strcmp(config->conv, words[i]) == 0) return FUL_OK;
+    }
+    return ful__fail(FUL_ERR_CONFIG, "cannot build a net with conv=%.15s: it must be auto, direct or winograd", config->conv);
+}
+
 static ful_status check_config(ful__builder *b)
 {
     const ful_net_config *c = b->config;
@@ -116,6 +126,8 @@ static ful_status check_config(ful__builder *b)
     FUL_TRY(check_probability("drop_path", c->drop_path));
     FUL_FAIL_IF(strcmp(c->stem, "auto") != 0 && strcmp(c->stem, "small") != 0 && strcmp(c->stem, "large") != 0, FUL_ERR_CONFIG,
                 "cannot build a net with stem=%.15s: it must be auto, small or large", c->stem);
+    ful_conv_algorithm algorithm;
+    FUL_TRY(ful__net_conv(c, &algorithm));
     FUL_TRY(check_int("the number of moe items", c->n_moe, 0, FUL_MOE_SITES_MAX));
     b->width = c->width ? c->width : b->arch->width;
     b->stages = c->depth ? c->depth : b->arch->stages;
@@ -142,9 +154,11 @@ ful_status ful_net_build_graph(const ful_net_config *config, ful_graph **out)
     FUL_FAIL_IF(!config || !out, FUL_ERR_ARG, "cannot build a net with config or out NULL: both are needed");
     ful__builder b = {.config = config};
     *out = NULL;
-    FUL_FAIL_IF(!memchr(config->arch, '\0', sizeof config->arch) || !memchr(config->stem, '\0', sizeof config->stem),
-                FUL_ERR_CONFIG, "cannot build a net with arch=%.8s..., stem=%.8s...: names must end in their fields",
-                config->arch, config->stem);
+    FUL_FAIL_IF(!memchr(config->arch, '\0', sizeof config->arch) || !memchr(config->stem, '\0', sizeof config->stem) ||
+                    !memchr(config->conv, '\0', sizeof config->conv),
+                FUL_ERR_CONFIG,
+                "cannot build a net with arch=%.8s..., stem=%.8s..., conv=%.8s...: names must end in their fields",
+                config->arch, config->stem, config->conv);
     FUL_TRY(find_arch(config->arch, &b.arch));
     FUL_TRY(check_config(&b));
     FUL_TRY(ful_graph_create(&b.g));

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "ops/conv2d/choices.h"
 #include "train/run.h"
 
 enum { ROWS_MAX_BYTES = 1 << 30, CONFIG_MAX_BYTES = 1 << 20 };
@@ -71,6 +72,34 @@ ful_status ful__folder_write(const ful__run *run, const char *name, const char *
     FUL_TRY(ful__folder_path(run, name, &path));
     const ful_status status = ful__file_write(path, text, strlen(text));
     ful__free(path);
+    return status;
+}
+
+/* Convolutions ------------------------------------------------------------------------------------------------------------- */
+
+static const char choices_name[] = "conv-choices.tsv";
+
+ful_status ful__folder_read_choices(const ful__run *run)
+{
+    char *path = NULL, *text = NULL;
+    size_t bytes;
+    FUL_TRY(ful__folder_path(run, choices_name, &path));
+    ful_status status = FUL_OK;
+    if (run->options.resume && ful__path_exists(path)) {
+        status = ful__file_read(path, CONFIG_MAX_BYTES, &text, &bytes);
+        if (status == FUL_OK) status = ful__conv_choices_add(text, path);
+    }
+    ful__free(text);
+    ful__free(path);
+    return status;
+}
+
+ful_status ful__folder_write_choices(const ful__run *run)
+{
+    char *text = NULL;
+    FUL_TRY(ful__conv_choices_text(&text));
+    const ful_status status = *text ? ful__folder_write(run, choices_name, text) : FUL_OK;
+    ful__free(text);
     return status;
 }
 

@@ -323,10 +323,12 @@ static ful_status train(ful__run *run)
     if (run->config.train.threads > 0) FUL_TRY(ful_threads_set(run->config.train.threads));
     FUL_TRY(ful__run_open_data(run));
     FUL_TRY(ful_config_write(&run->config, &run->yaml));
+    FUL_TRY(ful__folder_read_choices(run));
     FUL_TRY(ful__run_build(run));
     FUL_TRY(load_last(run));
     FUL_TRY(ful__folder_clean(run));
     FUL_TRY(ful__folder_write(run, "config.yaml", run->yaml));
+    FUL_TRY(ful__folder_write_choices(run));
     FUL_TRY(run_epochs(run));
     return ful__result_write(run);
 }

@@ -96,6 +96,9 @@ ful_status ful__folder_path(const ful__run *run, const char *name, char **out) F
 ful_status ful__folder_compare_config(ful__run *run) FUL_CHECK_RESULT;
 ful_status ful__folder_clean(const ful__run *run) FUL_CHECK_RESULT; /* keeps rows of the h.epoch finished epochs */
 ful_status ful__folder_write(const ful__run *run, const char *name, const char *text) FUL_CHECK_RESULT;
+/* Which algorithms its convolutions run: read before a resumed run builds its net, so that it goes on with the same bits. */
+ful_status ful__folder_read_choices(const ful__run *run) FUL_CHECK_RESULT;
+ful_status ful__folder_write_choices(const ful__run *run) FUL_CHECK_RESULT;
 void ful__folder_report_error(const ful__run *run, ful_status status);
 
 /* setup.c */

@@ -115,7 +115,7 @@ static ful_status take_text(const char *text, int *number)
 ful_status ful__conv_choices_text(char **out)
 {
     pthread_mutex_lock(&lock);
-    const ful_status status = make_text(out);
+    const ful_status status = n_choices ? make_text(out) : ful__strdup(out, "");
     pthread_mutex_unlock(&lock);
     return status;
 }

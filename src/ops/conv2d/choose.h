@@ -10,14 +10,10 @@
 #ifndef FUL_OPS_CONV2D_CHOOSE_H
 #define FUL_OPS_CONV2D_CHOOSE_H
 
+#include "ops/conv2d/choices.h"
 #include "ops/dnnl/dnnl_shim.h"
 
 /* The algorithm for one pass of spec, for batches of about n. spec->passes is not looked at. */
 ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, bool *winograd_out) FUL_CHECK_RESULT;
-
-/* The choices this process has made or read so far, as text ("" if none); the caller frees it. add: they are taken over, and
- * go before what the machine's file says. A line that is not understood is FUL_ERR_FORMAT. */
-ful_status ful__conv_choices_text(char **out) FUL_CHECK_RESULT;
-ful_status ful__conv_choices_add(const char *text, const char *from) FUL_CHECK_RESULT;
 
 #endif

@@ -231,22 +231,69 @@ static void prepare(frame *f, const ful__step *s, ful__run *r)
     }
 }
 
-static ful_status step_forward(frame *f, const ful__step *s)
+static void prepare_forward(frame *f, const ful__step *s, ful__run *r)
 {
-    ful__run r;
-    prepare(f, s, &r);
-    r.scratch = home_at(f, s->scratch);
+    prepare(f, s, r);
+    r->scratch = home_at(f, s->scratch);
+    r->summed = s->x_summed;
+    r->leave = s->y_left;
+}
+
+static ful_status step_forward(frame *f, int i)
+{
+    const ful__step *s = &f->p->steps[i], *before = i > 0 ? s - 1 : NULL, *after = i + 1 < f->p->n_steps ? s + 1 : NULL;
+    ful__run r, run_before, run_after;
+    ful__map_work make_y, sum_x;
+    prepare_forward(f, s, &r);
+    if (before && before->y_left) {
+        prepare_forward(f, before, &run_before);
+        make_y = (ful__map_work){before->op->type->make_y, before->op, &run_before, true};
+        r.before = &make_y;
+    }
+    if (after && after->x_summed) {
+        prepare_forward(f, after, &run_after);
+        sum_x = (ful__map_work){after->op->type->sum_x, after->op, &run_after, true};
+        r.after = &sum_x;
+    }
     return s->op->type->forward(s->op, &r);
 }
 
-/* Everything that backward takes, or as much of it as one row of the times needs. */
-static ful_status step_backward(frame *f, const ful__step *s, ful__exec_pass part)
+static void prepare_backward(frame *f, const ful__step *s, ful__run *r)
 {
-    ful__run r;
-    prepare(f, s, &r);
-    r.scratch = home_at(f, s->scratch_back);
-    r.dy = tensor_at(f, s->dy);
-    for (int k = 0; k < s->op->n_x && part != FUL__PASS_DW; k++) r.dx[k] = tensor_at(f, s->dx[k]);
+    prepare(f, s, r);
+    r->scratch = home_at(f, s->scratch_back);
+    r->dy = tensor_at(f, s->dy);
+    r->dy_more = tensor_at(f, s->dy_more);
+    for (int k = 0; k < s->op->n_x; k++) r->dx[k] = tensor_at(f, s->dx[k]);
+    r->summed = s->dy_summed;
+    r->leave = s->dx_left;
+}
+
+/* The step of instruction j, NULL where there is none. */
+static const ful__step *step_of(const ful__program *p, int j)
+{
+    return j >= 0 && j < p->n_instrs && p->instrs[j].step >= 0 ? &p->steps[p->instrs[j].step] : NULL;
+}
+
+/* Everything that backward takes, or as much of it as one row of the times needs: dw comes first then. */
+static ful_status step_backward(frame *f, int j, ful__exec_pass part)
+{
+    const ful__step *s = step_of(f->p, j), *before = step_of(f->p, j - 1), *after = step_of(f->p, j + 1);
+    ful__run r, run_before, run_after;
+    ful__map_work make_dx, sum_dy;
+    prepare_backward(f, s, &r);
+    if (before && before->dx_left && part != FUL__PASS_DX) {
+        prepare_backward(f, before, &run_before);
+        make_dx = (ful__map_work){before->op->type->make_dx, before->op, &run_before, part != FUL__PASS_BACKWARD};
+        r.before = &make_dx;
+    }
+    if (after && after->dy_summed && part != FUL__PASS_DW) {
+        prepare_backward(f, after, &run_after);
+        const bool kept = after->op->need.sum_dy_keeps && after->dx[1] >= 0;
+        sum_dy = (ful__map_work){after->op->type->sum_dy, after->op, &run_after, !kept};
+        r.after = &sum_dy;
+    }
+    if (part == FUL__PASS_DW) r.dx[0] = r.dx[1] = NULL;
     if (part == FUL__PASS_DX) r.dw = NULL;
     return s->op->type->backward(s->op, &r);
 }
@@ -296,33 +343,34 @@ static ful__exec_time *start_time(const frame *f, int row)
 static ful_status timed_forward(frame *f, int i)
 {
     ful__exec_time *t = start_time(f, ful__program_row(f->p, i, FUL__PASS_FORWARD));
-    const ful_status status = step_forward(f, &f->p->steps[i]);
+    const ful_status status = step_forward(f, i);
     t->seconds += ful__seconds();
     return status;
 }
 
-static ful_status timed_backward(frame *f, int i, ful__exec_pass part)
+static ful_status timed_backward(frame *f, int j, ful__exec_pass part)
 {
-    const int row = ful__program_row(f->p, i, part);
+    const int row = ful__program_row(f->p, f->p->instrs[j].step, part);
     if (row < 0) return FUL_OK;
     ful__exec_time *t = start_time(f, row);
-    const ful_status status = step_backward(f, &f->p->steps[i], part);
+    const ful_status status = step_backward(f, j, part);
     t->seconds += ful__seconds();
     return status;
 }
 
 /* A step has either one row for all of backward, or one for each of its gradients. */
-static ful_status timed_instruction(frame *f, const ful__instr *in)
+static ful_status timed_instruction(frame *f, int j)
 {
+    const ful__instr *in = &f->p->instrs[j];
     if (in->step < 0) {
         ful__exec_time *t = start_time(f, ful__program_row(f->p, f->p->n_steps, FUL__PASS_SUM));
         add_tensors(f, in);
         t->seconds += ful__seconds();
         return FUL_OK;
     }
-    FUL_TRY(timed_backward(f, in->step, FUL__PASS_BACKWARD));
-    FUL_TRY(timed_backward(f, in->step, FUL__PASS_DW));
-    return timed_backward(f, in->step, FUL__PASS_DX);
+    FUL_TRY(timed_backward(f, j, FUL__PASS_BACKWARD));
+    FUL_TRY(timed_backward(f, j, FUL__PASS_DW));
+    return timed_backward(f, j, FUL__PASS_DX);
 }
 
 /* Passes ------------------------------------------------------------------------------------------------------------------ */
@@ -338,8 +386,7 @@ ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run)
 {
     FUL_TRY(check_run(exec, run));
     frame f = frame_of(exec, run);
-    for (int i = 0; i < exec->p.n_steps && run->n > 0; i++)
-        FUL_TRY(run->times ? timed_forward(&f, i) : step_forward(&f, &exec->p.steps[i]));
+    for (int i = 0; i < exec->p.n_steps && run->n > 0; i++) FUL_TRY(run->times ? timed_forward(&f, i) : step_forward(&f, i));
     return FUL_OK;
 }
 
@@ -350,9 +397,9 @@ ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run)
     for (int j = 0; j < exec->p.n_instrs && run->n > 0; j++) {
         const ful__instr *in = &exec->p.instrs[j];
         if (run->times)
-            FUL_TRY(timed_instruction(&f, in));
+            FUL_TRY(timed_instruction(&f, j));
         else if (in->step >= 0)
-            FUL_TRY(step_backward(&f, &exec->p.steps[in->step], FUL__PASS_BACKWARD));
+            FUL_TRY(step_backward(&f, j, FUL__PASS_BACKWARD));
         else
             add_tensors(&f, in);
     }
@@ -387,6 +434,11 @@ static bool all_finite(const float *x, int64_t count)
     return true;
 }
 
+static bool finite_output(const frame *f, const ful__step *s)
+{
+    return all_finite(tensor_at(f, s->y), f->run->n * ful__count(f->p->tensors[s->y].shape));
+}
+
 const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run)
 {
     const ful__program *p = &exec->p;
@@ -398,9 +450,10 @@ const char *ful__exec_find_nonfinite(ful__exec *exec, const ful__exec_run *run)
     if (!all_finite(run->x, run->n * ful__count(p->tensors[0].shape))) return "input";
     for (int i = 0; i < p->n_steps; i++) {
         const ful__step *s = &p->steps[i];
-        const ful_status status = step_forward(&f, s);
-        if (status == FUL_ERR_NUMERIC || !all_finite(tensor_at(&f, s->y), run->n * ful__count(p->tensors[s->y].shape)))
-            return s->op->name;
+        const ful_status status = step_forward(&f, i);
+        if (status == FUL_OK && s->y_left) continue; /* made by the next step */
+        if (i > 0 && s[-1].y_left && !finite_output(&f, s - 1)) return s[-1].op->name;
+        if (status == FUL_ERR_NUMERIC || !finite_output(&f, s)) return s->op->name;
         if (status != FUL_OK) return NULL;
     }
     return NULL;

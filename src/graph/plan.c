@@ -2,9 +2,13 @@
 /*
  * The plan of one step: ops planned, backward written down, tensors given homes, homes placed.
  *
- * Gradients: the first consumer (in backward order) of a value gives its gradient, each further one is added to it. A residual
- * `add` gives both inputs the very tensor of its output's gradient: no copy, no instruction. Since a tensor is written once and
- * only taken over in place when nobody reads it later, sharing is safe by construction.
+ * Gradients: the first consumer (in backward order) of a value gives its gradient, each further one is added to it; an op that
+ * takes its dy as two summands gets the last addition for nothing. A residual `add` gives both inputs the very tensor of its
+ * output's gradient: no copy, no instruction. Since a tensor is written once and only taken over in place when nobody reads it
+ * later, sharing is safe by construction.
+ *
+ * Maps: where a convolution goes map by map, it does the halves of batch-norm beside it that fall on the same tensor (op.h).
+ * What such a half reads and writes it does at the time of the convolution, and so the lifetimes have it.
  */
 #include <string.h>
 
@@ -44,8 +48,15 @@ static ful_status plan_ops(ful__program *p)
 typedef struct backward {
     ful__program *p;
     bool *wanted;  /* by tensor: something trainable, or the wanted input gradient, lies upstream */
+    bool *two;     /* by tensor: the step that made it takes its gradient as two summands */
     int *gradient; /* by tensor: its gradient so far, -1 */
+    int *more;     /* by tensor: the second summand, -1 */
 } backward;
+
+static bool fusing(const ful__program *p)
+{
+    return !(p->spec.off & FUL__EXEC_NO_FUSE);
+}
 
 static bool trains(const ful__step *s)
 {
@@ -74,6 +85,10 @@ static int like(ful__program *p, int t)
 /* One more summand g of the gradient of tensor t. */
 static void contribute(backward *b, int t, int g)
 {
+    if (b->gradient[t] >= 0 && b->two[t] && b->more[t] < 0) {
+        b->more[t] = g;
+        return;
+    }
     if (b->gradient[t] >= 0) {
         const int sum = like(b->p, t);
         instruct(b->p, -1, b->gradient[t], g, sum);
@@ -99,6 +114,7 @@ static void step_back(backward *b, int i)
         return;
     }
     s->dy = dy;
+    s->dy_more = b->more[s->y];
     instruct(p, i, -1, -1, -1);
     for (int k = 0; k < s->op->n_x; k++)
         if (b->wanted[s->x[k]]) s->dx[k] = like(p, s->x[k]);
@@ -110,14 +126,17 @@ static ful_status plan_backward(ful__program *p)
 {
     backward b = {.p = p};
     const int forward = p->n_tensors;
-    for (int i = 0; i < p->n_steps; i++) p->steps[i].dy = p->steps[i].dx[0] = p->steps[i].dx[1] = -1;
+    for (int i = 0; i < p->n_steps; i++) p->steps[i].dy = p->steps[i].dy_more = p->steps[i].dx[0] = p->steps[i].dx[1] = -1;
     p->dy = p->dx = -1;
     if (!p->spec.train) return FUL_OK;
     FUL_TRY(ful__calloc(&p->instrs, 1 + 3 * (size_t)p->n_steps, sizeof *p->instrs, "the backward instructions"));
     FUL_TRY(ful__calloc(&b.wanted, (size_t)forward, sizeof *b.wanted, "the backward plan"));
-    const ful_status status = ful__calloc(&b.gradient, (size_t)forward, sizeof *b.gradient, "the backward plan");
+    ful_status status = ful__calloc(&b.gradient, (size_t)forward, sizeof *b.gradient, "the backward plan");
+    if (status == FUL_OK) status = ful__calloc(&b.more, (size_t)forward, sizeof *b.more, "the backward plan");
+    if (status == FUL_OK) status = ful__calloc(&b.two, (size_t)forward, sizeof *b.two, "the backward plan");
     if (status == FUL_OK) {
-        for (int t = 0; t < forward; t++) b.gradient[t] = -1;
+        for (int t = 0; t < forward; t++) b.gradient[t] = b.more[t] = -1;
+        for (int i = 0; i < p->n_steps && fusing(p); i++) b.two[p->steps[i].y] = p->steps[i].op->need.backward_two;
         b.wanted[0] = p->spec.need_dx;
         for (int i = 0; i < p->n_steps; i++) {
             const ful__step *s = &p->steps[i];
@@ -136,7 +155,42 @@ static ful_status plan_backward(ful__program *p)
     }
     ful__free(b.wanted);
     ful__free(b.gradient);
+    ful__free(b.more);
+    ful__free(b.two);
     return status;
+}
+
+/* Maps ------------------------------------------------------------------------------------------------------------------- */
+
+static bool in_maps(const ful__tensor *t)
+{
+    return t->layout == FUL__BLOCKED && t->shape.h * t->shape.w > 1;
+}
+
+/* Links each step that goes map by map with the ones before and after it. */
+static void link_maps(ful__program *p)
+{
+    for (int i = 0; i < p->n_steps; i++) {
+        ful__step *s = &p->steps[i];
+        if (!s->op->need.maps) continue;
+        ful__step *before = i > 0 ? s - 1 : NULL, *after = i + 1 < p->n_steps ? s + 1 : NULL;
+        if (before && before->op->type->make_y && before->y == s->x[0]) before->y_left = in_maps(&p->tensors[s->x[0]]);
+        if (after && after->op->type->sum_x && after->x[0] == s->y) after->x_summed = in_maps(&p->tensors[s->y]);
+    }
+    for (int j = 0; j < p->n_instrs; j++) {
+        const int i = p->instrs[j].step;
+        if (i < 0 || !p->steps[i].op->need.maps) continue;
+        const ful__step *s = &p->steps[i];
+        const int first = j > 0 ? p->instrs[j - 1].step : -1, next = j + 1 < p->n_instrs ? p->instrs[j + 1].step : -1;
+        ful__step *after = first >= 0 ? &p->steps[first] : NULL, *before = next >= 0 ? &p->steps[next] : NULL;
+        if (after && after->op->type->make_dx && after->dx[0] == s->dy) after->dx_left = in_maps(&p->tensors[s->y]);
+        if (!before || !before->op->type->sum_dy || s->dx[0] < 0 || !in_maps(&p->tensors[s->x[0]])) continue;
+        if (before->dy_more == s->dx[0]) { /* what sum_dy finds near is dy */
+            before->dy_more = before->dy;
+            before->dy = s->dx[0];
+        }
+        before->dy_summed = before->dy == s->dx[0];
+    }
 }
 
 /* Liveness -------------------------------------------------------------------------------------------------------------- */
@@ -161,8 +215,9 @@ static void find_lifetimes(ful__program *p)
 {
     for (int i = 0; i < p->n_steps; i++) {
         const ful__step *s = &p->steps[i];
-        for (int k = 0; k < s->op->n_x; k++) reads(p, s->x[k], i);
-        writes(p, s->y, i);
+        const int time = i + s->y_left;
+        for (int k = 0; k < s->op->n_x; k++) reads(p, s->x[k], time);
+        writes(p, s->y, time);
     }
     for (int j = 0; j < p->n_instrs; j++) {
         const ful__instr *in = &p->instrs[j];
@@ -174,12 +229,15 @@ static void find_lifetimes(ful__program *p)
             continue;
         }
         const ful__step *s = &p->steps[in->step];
-        reads(p, s->dy, time);
-        for (int k = 0; k < s->op->n_x; k++) {
-            if (s->op->need.backward_x >> k & 1u) reads(p, s->x[k], time);
-            if (s->dx[k] >= 0) writes(p, s->dx[k], time);
-        }
-        if (s->op->need.backward_y) reads(p, s->y, time);
+        const int made = time + s->dx_left; /* when dx[0] is */
+        reads(p, s->dy, made);
+        if (s->dy_more >= 0) reads(p, s->dy_more, made);
+        for (int k = 0; k < s->op->n_x; k++)
+            if (s->op->need.backward_x >> k & 1u) reads(p, s->x[k], made);
+        if (s->op->need.backward_y) reads(p, s->y, made);
+        if (s->dx[0] >= 0) writes(p, s->dx[0], made);
+        if (s->dx[1] >= 0) writes(p, s->dx[1], time - s->dy_summed);
+        if (s->dx[1] >= 0 && s->dx_left) reads(p, s->dx[1], made);
     }
     /* What the caller gets is read after the last instruction. */
     const int end = p->n_steps + p->n_instrs;
@@ -229,12 +287,13 @@ static void settle_forward(ful__program *p, int i)
     ful__step *s = &p->steps[i];
     const ful__need *need = &s->op->need;
     const bool either = s->op->type == &ful__op_add; /* elementwise and symmetric */
-    settle(p, s->y, need->inplace || either ? s->x[0] : -1, s->op->n_x > 1 && (need->inplace_1 || either) ? s->x[1] : -1, i);
+    settle(p, s->y, need->inplace || either ? s->x[0] : -1, s->op->n_x > 1 && (need->inplace_1 || either) ? s->x[1] : -1,
+           i + s->y_left);
     s->saved = s->scratch = s->scratch_back = -1;
     if (p->spec.train && need->saved_per_image + need->saved_fixed > 0)
         s->saved = add_home(p, FUL__BASE_WORK, need->saved_per_image, need->saved_fixed, i, i);
     if (need->scratch_per_image + need->scratch_fixed > 0)
-        s->scratch = add_home(p, FUL__BASE_WORK, need->scratch_per_image, need->scratch_fixed, i, i);
+        s->scratch = add_home(p, FUL__BASE_WORK, need->scratch_per_image, need->scratch_fixed, i - s->x_summed, i + s->y_left);
 }
 
 static void settle_backward(ful__program *p, int j)
@@ -247,13 +306,14 @@ static void settle_backward(ful__program *p, int j)
     }
     ful__step *s = &p->steps[in->step];
     const ful__need *need = &s->op->need;
-    if (s->dx[1] >= 0) settle(p, s->dx[1], need->inplace_dx_1 ? s->dy : -1, -1, time);
+    const int made = time + s->dx_left;
+    if (s->dx[1] >= 0) settle(p, s->dx[1], need->inplace_dx_1 ? s->dy : -1, -1, made);
     /* dy may be given away once: to dx[0] only if dx[1] did not take it. */
     const bool given = s->dx[1] >= 0 && p->tensors[s->dx[1]].home == p->tensors[s->dy].home;
-    if (s->dx[0] >= 0) settle(p, s->dx[0], need->inplace_dx && !given ? s->dy : -1, -1, time);
-    if (s->saved >= 0) p->homes[s->saved].last = time;
+    if (s->dx[0] >= 0) settle(p, s->dx[0], need->inplace_dx && !given ? s->dy : -1, -1, made);
+    if (s->saved >= 0) p->homes[s->saved].last = made;
     if (need->scratch_per_image + need->scratch_fixed > 0)
-        s->scratch_back = add_home(p, FUL__BASE_WORK, need->scratch_per_image, need->scratch_fixed, time, time);
+        s->scratch_back = add_home(p, FUL__BASE_WORK, need->scratch_per_image, need->scratch_fixed, time - s->dy_summed, made);
 }
 
 static ful_status plan_homes(ful__program *p)
@@ -279,6 +339,7 @@ ful_status ful__program_plan(ful__program *p)
 {
     FUL_TRY(plan_ops(p));
     FUL_TRY(plan_backward(p));
+    if (p->spec.train && fusing(p)) link_maps(p);
     find_lifetimes(p);
     return plan_homes(p);
 }

@@ -43,13 +43,16 @@ typedef struct ful__step {
     ful__fused fused;
     int param; /* its first parameter in the executor's order; unused where the weights are folded */
     int x[FUL__X_MAX], y;
-    int dy, dx[FUL__X_MAX];              /* gradients; -1: none */
+    int dy, dy_more, dx[FUL__X_MAX];     /* gradients; -1: none. That of y is dy + dy_more */
     int saved, scratch, scratch_back;    /* homes; -1: none */
     size_t packed_offset, folded_offset; /* into `packed`; folded: weight, then bias at folded_bias */
     size_t folded_bias;
+    /* Halves of its work that the step beside it does (op.h): the one before sums x, the one after makes y; in backward the one
+     * after sums dy, the one before makes dx[0]. */
+    bool x_summed, y_left, dy_summed, dx_left;
 } ful__step;
 
-/* step >= 0: that step's backward. Otherwise tensor c = a + b, or c = a where b < 0. */
+/* step >= 0: that step's backward, with neighbours' halves where marked. Otherwise tensor c = a + b, or c = a where b < 0. */
 typedef struct ful__instr {
     int step, a, b, c;
 } ful__instr;

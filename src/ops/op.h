@@ -65,6 +65,9 @@ typedef struct ful__cost {
  * does a neighbour's half of the work beside its own: it calls run->before for maps it is about to read and run->after for maps
  * it has written. It takes images in ful__map_chunks(n) shares, each block of a share in one piece and its images in order, any
  * number of them a call; so sums taken by share are the same whoever asks for them.
+ *
+ * near: where those maps stand in the cache, one after the other; NULL: in the tensor. sum_x and sum_dy read near instead of x
+ * and dy; make_y writes near beside y, which it then stores past the caches; make_dx writes near instead of dx[0].
  */
 enum { FUL__MAP_CHUNKS = 16 };
 static inline int64_t ful__map_chunks(int64_t n)
@@ -73,16 +76,18 @@ static inline int64_t ful__map_chunks(int64_t n)
 }
 typedef struct ful__op ful__op;
 typedef struct ful__run ful__run;
-typedef void (*ful__map_fn)(ful__op *op, const ful__run *run, int64_t chunk, int group, int64_t image, int64_t image_end);
+typedef struct ful__maps {
+    int64_t chunk, image, image_end;
+    int group;
+    float *near;
+} ful__maps;
+typedef void (*ful__map_fn)(ful__op *op, const ful__run *run, const ful__maps *maps);
 typedef struct ful__map_work {
     ful__map_fn fn;
     ful__op *op; /* the neighbour */
     const ful__run *run;
+    bool store; /* others too read the tensor between the two: it must be written */
 } ful__map_work;
-static inline void ful__map_do(const ful__map_work *w, int64_t chunk, int group, int64_t image, int64_t image_end)
-{
-    if (w) w->fn(w->op, w->run, chunk, group, image, image_end);
-}
 
 /* What a planned op needs from whoever runs it; per image bytes scale with the n of the run, 64-byte multiples not required. */
 typedef struct ful__need {
@@ -93,6 +98,7 @@ typedef struct ful__need {
     bool backward_y;                         /* backward reads y */
     bool maps;                               /* it calls run->before and run->after */
     bool backward_two;                       /* dy may come as two summands */
+    bool sum_dy_keeps;                       /* sum_dy writes dx[1], and nothing reads dy after it */
     bool inplace;                            /* y may be the same buffer as x[0] */
     bool inplace_dx;                         /* dx[0] may be the same buffer as dy */
     bool inplace_1;                          /* y may be the same buffer as x[1] (a residual that a convolution adds into) */

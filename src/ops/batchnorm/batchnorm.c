@@ -61,8 +61,10 @@ static ful_status plan(ful__op *op, int n_max, bool train)
     op->need.inplace = !train;
     op->need.inplace_1 = bn->attr.residual;
     if (!train) return FUL_OK;
-    op->need.saved_fixed = 2 * (size_t)op->x[0].c * sizeof(float);
+    op->need.saved_fixed = 3 * (size_t)op->x[0].c * sizeof(float);
     op->need.backward_x = 1;
+    op->need.backward_two = true;
+    op->need.sum_dy_keeps = bn->attr.residual && bn->attr.act == FUL_ACT_RELU;
     op->need.backward_y = bn->attr.residual && bn->attr.act == FUL_ACT_RELU;
     op->need.inplace_dx = true;
     op->need.inplace_dx_1 = bn->attr.residual;
@@ -75,4 +77,8 @@ const ful__op_type ful__op_batchnorm = {.name = "batchnorm",
                                         .plan = plan,
                                         .forward = ful__batchnorm_forward,
                                         .backward = ful__batchnorm_backward,
+                                        .sum_x = ful__batchnorm_sum_x,
+                                        .make_y = ful__batchnorm_make_y,
+                                        .sum_dy = ful__batchnorm_sum_dy,
+                                        .make_dx = ful__batchnorm_make_dx,
                                         .destroy = ful__op_free};

@@ -17,5 +17,10 @@ enum { FUL__BN_GAMMA, FUL__BN_BETA, FUL__BN_MEAN, FUL__BN_VAR };
 size_t ful__batchnorm_scratch_bytes(const ful__batchnorm *bn, int n_max, bool train);
 ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run);
 ful_status ful__batchnorm_backward(ful__op *op, const ful__run *run);
+/* Their halves, map by map (op.h). */
+void ful__batchnorm_sum_x(ful__op *op, const ful__run *run, const ful__maps *maps);
+void ful__batchnorm_make_y(ful__op *op, const ful__run *run, const ful__maps *maps);
+void ful__batchnorm_sum_dy(ful__op *op, const ful__run *run, const ful__maps *maps);
+void ful__batchnorm_make_dx(ful__op *op, const ful__run *run, const ful__maps *maps);
 
 #endif

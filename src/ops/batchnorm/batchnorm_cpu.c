@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Batch-norm, bound by memory: forward reads x twice and writes y; backward reads x and dy twice (y too behind a fused
- * residual + ReLU) and writes dx.
+ * residual + ReLU) and writes dx. In the blocked layout all goes map by map (op.h), and a convolution beside it may do half of
+ * a pass while its own maps are in the cache. Else the tensor is one matrix, cut into chunks of rows.
  *
- * Variance. Each chunk (slabs.h) sums x - shift and (x - shift)^2, shift being the mean of its own first rows. The chunk holds
+ * Variance. Each chunk sums x - shift and (x - shift)^2, shift being the mean of its own first rows. The chunk holds
  * those rows too, so (mean - shift)^2 <= var * rows of chunk / rows of shift: the cancellation in E[d^2] - E[d]^2 stays mild
  * whatever the data. Chunks are combined in double (Chan, Golub & LeVeque 1979).
  */
@@ -14,11 +15,12 @@
 #include "core/mem.h"
 #include "ops/slabs.h"
 
-/* What a kernel walks over: `slabs` matrices [rows][width], `stride` floats apart (slabs = 1 in apply and dx). */
+/* What a kernel walks over: a matrix [rows][width]. */
 typedef struct bn_span {
-    int64_t slabs, stride, rows;
+    int64_t rows;
     int width;
     bool stream; /* store past the caches */
+    float *near; /* in a neighbour's work: where the map stands in the cache, or NULL */
 } bn_span;
 
 /* Per channel: what apply, reduce and dx need of it. */
@@ -33,9 +35,10 @@ typedef struct bn_sums {
 
 typedef enum bn_mask { BN_MASK_NONE, BN_MASK_X, BN_MASK_Y } bn_mask;
 
-/* Streams of the backward passes. y: for BN_MASK_Y. g: where to keep the gradient behind the activation, or NULL. */
+/* Streams of the backward passes. dy_more: a second summand, or NULL. y: for BN_MASK_Y. g: where to keep the gradient behind
+ * the activation, or NULL. */
 typedef struct bn_grad {
-    const float *x, *dy, *y;
+    const float *x, *dy, *dy_more, *y;
     float *g;
 } bn_grad;
 
@@ -57,35 +60,66 @@ typedef struct bn_pass {
     const ful__run *run;
     ful__slabs slabs;
     ful__cut cut;
-    int64_t channels, chunks;
-    int64_t piece_rows; /* rows a kernel sums in float before it adds to the doubles */
+    int64_t channels, chunks, pieces;
     /* scratch */
     double *s1, *s2;         /* [chunks][c] sums of each chunk; after stats: mean and sum of squared deviations */
     double *total1, *total2; /* [c] */
     float *shift;            /* [chunks][c] */
-    float *a, *m1, *m2;      /* [c] */
+    float *m1, *m2;          /* [c] */
+    float *rstd, *a;         /* [c], saved in training */
     bn_affine affine;
     bn_mask mask;
     bn_grad grad;
     bool relu, stream;
 } bn_pass;
 
+/* Some images and one group of a chunk. */
+typedef struct bn_part {
+    int64_t chunk;
+    ful__chunk whole; /* the chunk's own range */
+    int64_t image, image_end;
+    int group;
+    float *near; /* its maps (op.h), or NULL */
+} bn_part;
+
+static bool in_maps(const ful__op *op)
+{
+    return op->x_layout[0] == FUL__BLOCKED && op->x[0].h * op->x[0].w > 1;
+}
+
 size_t ful__batchnorm_scratch_bytes(const ful__batchnorm *bn, int n_max, bool train)
 {
-    const size_t c = (size_t)bn->base.x[0].c, chunks = train ? ful__chunks_bound(n_max * ful__count(bn->base.x[0])) : 0;
+    const size_t c = (size_t)bn->base.x[0].c;
+    size_t chunks = ful__chunks_bound(n_max * ful__count(bn->base.x[0]));
+    if (in_maps(&bn->base)) chunks = (size_t)ful__map_chunks(n_max);
+    if (!train) chunks = 0;
     return (2 * chunks + 2) * c * sizeof(double) + (chunks + 3) * c * sizeof(float);
+}
+
+/*
+ * Pieces: a chunk, in `split` shares of its groups where there are more threads than chunks. Within a piece memory is walked in
+ * its order. The second pass over the data goes through the pieces backwards, to meet first what the caches still hold.
+ */
+static int64_t pieces(const bn_pass *p)
+{
+    const int64_t split = (4 * ful_threads_get() + p->chunks - 1) / p->chunks;
+    return p->chunks * (split < p->slabs.groups ? split : p->slabs.groups);
 }
 
 static bn_pass begin(ful__op *op, const ful__run *run)
 {
     const ful__batchnorm *bn = (const ful__batchnorm *)op;
     bn_pass p = {.kernels = SIMD_PICK(kernels), .run = run};
-    p.slabs = ful__slabs_of(op->x[0], op->x_layout[0], bn->block, run->n);
-    p.cut = ful__cut_of(&p.slabs);
+    if (in_maps(op)) {
+        p.slabs = ful__slabs_per_image(op->x[0], FUL__BLOCKED, bn->block, run->n);
+        p.cut = (ful__cut){ful__map_chunks(run->n), 1};
+    } else {
+        p.slabs = ful__slabs_of(op->x[0], op->x_layout[0], bn->block, run->n);
+        p.cut = ful__cut_of(&p.slabs);
+    }
     p.chunks = ful__cut_chunks(p.cut);
+    p.pieces = pieces(&p);
     p.channels = op->x[0].c;
-    const int64_t rows = 16384 / p.slabs.width;
-    p.piece_rows = rows < 64 ? 64 : rows > 1024 ? 1024 : rows;
     p.relu = bn->attr.act == FUL_ACT_RELU;
 
     const int64_t c = p.channels, chunks = run->train ? p.chunks : 0;
@@ -93,29 +127,83 @@ static bn_pass begin(ful__op *op, const ful__run *run)
     p.s2 = p.s1 + chunks * c;
     p.total1 = p.s2 + chunks * c;
     p.total2 = p.total1 + c;
-    p.a = (float *)(p.total2 + c);
-    p.m1 = p.a + c;
+    p.m1 = (float *)(p.total2 + c);
     p.m2 = p.m1 + c;
-    p.shift = p.m2 + c;
-    p.affine = (bn_affine){.a = p.a, .beta = run->w[FUL__BN_BETA], .m1 = p.m1, .m2 = p.m2};
+    p.a = p.m2 + c;
+    p.shift = p.a + c;
+    const float *mean = run->w[FUL__BN_MEAN];
+    if (run->train) {
+        mean = run->saved;
+        p.rstd = (float *)run->saved + c;
+        p.a = p.rstd + c;
+    }
+    p.affine = (bn_affine){.mean = mean, .a = p.a, .beta = run->w[FUL__BN_BETA], .m1 = p.m1, .m2 = p.m2};
     return p;
 }
 
-/* Calls sum for the rows of a chunk and one group, so many at a time that float sums stay short and long enough. */
-typedef void (*bn_sum_fn)(const bn_pass *p, const bn_span *span, int64_t at, int group, const bn_sums *out);
+typedef void (*bn_part_fn)(const bn_pass *p, const bn_part *part);
 
-static void sum_chunk(const bn_pass *p, const ful__chunk *c, int group, const bn_sums *out, bn_sum_fn sum)
+static void each_part(const bn_pass *p, int64_t piece, bn_part_fn work)
 {
-    const ful__slabs *s = &p->slabs;
-    const int64_t rows = c->row_end - c->row, together = rows < p->piece_rows ? p->piece_rows / rows : 1;
-    bn_span span = {.stride = s->groups * s->rows * s->width, .width = s->width};
-    for (int64_t i = c->image; i < c->image_end; i += span.slabs) {
-        span.slabs = c->image_end - i < together ? c->image_end - i : together;
-        for (int64_t r = c->row; r < c->row_end; r += span.rows) {
-            span.rows = c->row_end - r < p->piece_rows ? c->row_end - r : p->piece_rows;
-            sum(p, &span, ful__slab_at(s, i, group, r), group, out);
-        }
+    const int64_t split = p->pieces / p->chunks;
+    bn_part part = {.chunk = piece / split};
+    part.whole = ful__chunk_of(&p->slabs, p->cut, part.chunk);
+    int64_t group, group_end;
+    ful__share(p->slabs.groups, split, piece % split, &group, &group_end);
+    for (part.image = part.whole.image; part.image < part.whole.image_end; part.image = part.image_end) {
+        part.image_end = part.image + 1;
+        for (part.group = (int)group; part.group < group_end; part.group++) work(p, &part);
     }
+}
+
+static bn_part part_of(const bn_pass *p, const ful__maps *m)
+{
+    return (bn_part){m->chunk, ful__chunk_of(&p->slabs, p->cut, m->chunk), m->image, m->image_end, m->group, m->near};
+}
+
+/* The values of group g's channels. */
+static bn_affine affine_of(const bn_pass *p, int group)
+{
+    const int64_t at = (int64_t)group * p->slabs.width;
+    const bn_affine f = p->affine;
+    return (bn_affine){f.mean + at, f.a + at, f.beta + at, f.m1 + at, f.m2 + at};
+}
+
+static bn_sums sums_of(const bn_pass *p, const bn_part *part)
+{
+    const int64_t at = part->chunk * p->channels + part->group * p->slabs.width;
+    return (bn_sums){p->shift + at, p->s1 + at, p->s2 + at};
+}
+
+/* Calls walk for the rows of a part, so many at a time that float sums stay short, that tiles stay in the cache. */
+typedef void (*bn_walk_fn)(const bn_pass *p, const bn_span *span, int64_t at, const bn_affine *f, const bn_sums *sums);
+
+static void walk_part(const bn_pass *p, const bn_part *part, int64_t rows_max, bn_walk_fn walk)
+{
+    const int64_t row_end = part->whole.row_end;
+    const bn_affine f = affine_of(p, part->group);
+    const bn_sums sums = sums_of(p, part);
+    bn_span span = {.width = p->slabs.width, .stream = p->stream};
+    for (int64_t i = part->image; i < part->image_end; i++)
+        for (int64_t r = part->whole.row; r < row_end; r += span.rows) {
+            span.rows = row_end - r < rows_max ? row_end - r : rows_max;
+            if (part->near) span.near = part->near + ((i - part->image) * p->slabs.rows + r) * span.width;
+            walk(p, &span, ful__slab_at(&p->slabs, i, part->group, r), &f, &sums);
+        }
+}
+
+/* Rows a kernel sums in float before it adds to the doubles. */
+static int64_t sum_rows(const bn_pass *p)
+{
+    const int64_t rows = 16384 / p->slabs.width;
+    return rows < 64 ? 64 : rows > 1024 ? 1024 : rows;
+}
+
+/* Rows of a tile that stays in the first-level cache while strips of its columns go by. */
+static int64_t tile_rows(const bn_pass *p)
+{
+    const int64_t rows = 2048 / p->slabs.width;
+    return p->slabs.width <= 64 ? p->slabs.rows : rows < 1 ? 1 : rows; /* one strip: nothing comes back */
 }
 
 static int64_t chunk_rows(const ful__chunk *c)
@@ -123,46 +211,51 @@ static int64_t chunk_rows(const ful__chunk *c)
     return (c->image_end - c->image) * (c->row_end - c->row);
 }
 
-static void stats_span(const bn_pass *p, const bn_span *span, int64_t at, int group, const bn_sums *out)
+/* Forward ----------------------------------------------------------------------------------------------------------------- */
+
+static void stats_walk(const bn_pass *p, const bn_span *span, int64_t at, const bn_affine *f, const bn_sums *sums)
 {
-    (void)group;
-    p->kernels->stats(span, p->run->x[0] + at, out);
+    (void)f;
+    p->kernels->stats(span, span->near ? span->near : p->run->x[0] + at, sums);
 }
 
-/* shift = mean of the chunk's first rows; out's sums are zero before and after. */
-static void find_shift(const bn_pass *p, const ful__chunk *c, int group, float *shift, const bn_sums *out)
+/* shift = mean of the chunk's first rows; the sums are zero before and after. */
+static void find_shift(const bn_pass *p, const bn_part *part, float *shift, const bn_sums *sums)
 {
     const int width = p->slabs.width;
-    bn_span first = {.slabs = 1, .rows = c->row_end - c->row, .width = width};
+    const ful__chunk c = part->whole;
+    bn_span first = {.rows = c.row_end - c.row, .width = width};
     if (first.rows > SHIFT_ROWS) first.rows = SHIFT_ROWS;
     memset(shift, 0, (size_t)width * sizeof *shift);
-    p->kernels->stats(&first, p->run->x[0] + ful__slab_at(&p->slabs, c->image, group, c->row), out);
+    const float *x = p->run->x[0] + ful__slab_at(&p->slabs, c.image, part->group, c.row);
+    p->kernels->stats(&first, part->near ? part->near : x, sums);
     for (int j = 0; j < width; j++) {
-        shift[j] = (float)(out->s1[j] / (double)first.rows);
-        out->s1[j] = out->s2[j] = 0;
+        shift[j] = (float)(sums->s1[j] / (double)first.rows);
+        sums->s1[j] = sums->s2[j] = 0;
     }
 }
 
-static void stats_piece(void *ctx, int64_t chunk, int thread)
+static void sum_x(const bn_pass *p, const bn_part *part)
+{
+    const int width = p->slabs.width;
+    const bn_sums sums = sums_of(p, part);
+    if (part->image == part->whole.image) {
+        for (int j = 0; j < width; j++) sums.s1[j] = sums.s2[j] = 0;
+        find_shift(p, part, p->shift + (sums.shift - p->shift), &sums);
+    }
+    walk_part(p, part, sum_rows(p), stats_walk);
+    if (part->image_end != part->whole.image_end) return;
+    const double rows = (double)chunk_rows(&part->whole);
+    for (int j = 0; j < width; j++) {
+        sums.s2[j] -= sums.s1[j] * sums.s1[j] / rows;
+        sums.s1[j] = (double)sums.shift[j] + sums.s1[j] / rows;
+    }
+}
+
+static void stats_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
-    const bn_pass *p = ctx;
-    const ful__chunk c = ful__chunk_of(&p->slabs, p->cut, chunk);
-    const double rows = (double)chunk_rows(&c);
-    for (int g = 0; g < p->slabs.groups; g++) {
-        const int width = p->slabs.width;
-        const int64_t at = chunk * p->channels + g * width;
-        float *shift = p->shift + at;
-        double *s1 = p->s1 + at, *s2 = p->s2 + at;
-        for (int j = 0; j < width; j++) s1[j] = s2[j] = 0;
-        const bn_sums sums = {.shift = shift, .s1 = s1, .s2 = s2};
-        find_shift(p, &c, g, shift, &sums);
-        sum_chunk(p, &c, g, &sums, stats_span);
-        for (int j = 0; j < width; j++) {
-            s2[j] -= s1[j] * s1[j] / rows;
-            s1[j] = (double)shift[j] + s1[j] / rows;
-        }
-    }
+    each_part(ctx, piece, sum_x);
 }
 
 /* total1 = mean, total2 = sum of squared deviations from it, over all rows. */
@@ -187,32 +280,21 @@ static void combine_stats(const bn_pass *p)
     }
 }
 
-static float *saved_mean(const bn_pass *p)
-{
-    return p->run->saved;
-}
-
-static float *saved_rstd(const bn_pass *p)
-{
-    return saved_mean(p) + p->channels;
-}
-
 /* Batch statistics to saved, to the running statistics, and to what apply uses. */
 static void finish_stats(bn_pass *p, const ful_batchnorm_attr *attr)
 {
     float *const *w = p->run->w;
-    float *mean = saved_mean(p), *rstd = saved_rstd(p);
+    float *mean = p->run->saved;
     const double n = (double)(p->slabs.images * p->slabs.rows), m = (double)attr->momentum;
     for (int64_t j = 0; j < p->channels; j++) {
         const double var = p->total2[j] > 0 || isnan(p->total2[j]) ? p->total2[j] / n : 0; /* rounding may leave -tiny */
         mean[j] = (float)p->total1[j];
-        rstd[j] = (float)(1 / sqrt(var + (double)attr->eps));
-        p->a[j] = w[FUL__BN_GAMMA][j] * rstd[j];
+        p->rstd[j] = (float)(1 / sqrt(var + (double)attr->eps));
+        p->a[j] = w[FUL__BN_GAMMA][j] * p->rstd[j];
         float *running_mean = &w[FUL__BN_MEAN][j], *running_var = &w[FUL__BN_VAR][j];
         *running_mean = (float)((1 - m) * (double)*running_mean + m * p->total1[j]);
         if (n > 1) *running_var = (float)((1 - m) * (double)*running_var + m * var * n / (n - 1));
     }
-    p->affine.mean = mean;
 }
 
 static void use_running_stats(bn_pass *p, const ful_batchnorm_attr *attr)
@@ -220,47 +302,25 @@ static void use_running_stats(bn_pass *p, const ful_batchnorm_attr *attr)
     float *const *w = p->run->w;
     for (int64_t j = 0; j < p->channels; j++)
         p->a[j] = (float)((double)w[FUL__BN_GAMMA][j] / sqrt((double)w[FUL__BN_VAR][j] + (double)attr->eps));
-    p->affine.mean = w[FUL__BN_MEAN];
 }
 
-/* The values of group g's channels. */
-static bn_affine affine_of(const bn_pass *p, int group)
+static void apply_walk(const bn_pass *p, const bn_span *span, int64_t at, const bn_affine *f, const bn_sums *sums)
 {
-    const int64_t at = (int64_t)group * p->slabs.width;
-    const bn_affine f = p->affine;
-    return (bn_affine){f.mean + at, f.a + at, f.beta + at, f.m1 + at, f.m2 + at};
+    (void)sums;
+    const float *residual = p->run->x[1];
+    p->kernels->apply(span, f, p->run->x[0] + at, residual ? residual + at : NULL, p->run->y + at, p->relu);
 }
 
-/* The second pass over the data goes backwards, to meet first what the first pass left in the caches. */
-static ful__chunk chunk_from_behind(const bn_pass *p, int64_t chunk)
+static void make_y(const bn_pass *p, const bn_part *part)
 {
-    return ful__chunk_of(&p->slabs, p->cut, p->chunks - 1 - chunk);
+    walk_part(p, part, tile_rows(p), apply_walk);
 }
 
-/* Rows of a tile that stays in the first-level cache while strips of its columns go by. */
-static int64_t tile_rows(const bn_pass *p)
-{
-    const int64_t rows = 2048 / p->slabs.width;
-    return rows < 1 ? 1 : p->slabs.groups > 1 ? p->slabs.rows : rows;
-}
-
-static void apply_piece(void *ctx, int64_t chunk, int thread)
+static void apply_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
     const bn_pass *p = ctx;
-    const ful__chunk c = chunk_from_behind(p, chunk);
-    const int64_t tile = tile_rows(p);
-    const float *residual = p->run->x[1];
-    bn_span span = {.slabs = 1, .width = p->slabs.width, .stream = p->stream};
-    for (int64_t i = c.image; i < c.image_end; i++)
-        for (int g = 0; g < p->slabs.groups; g++) {
-            const bn_affine f = affine_of(p, g);
-            for (int64_t r = c.row; r < c.row_end; r += span.rows) {
-                span.rows = c.row_end - r < tile ? c.row_end - r : tile;
-                const int64_t at = ful__slab_at(&p->slabs, i, g, r);
-                p->kernels->apply(&span, &f, p->run->x[0] + at, residual ? residual + at : NULL, p->run->y + at, p->relu);
-            }
-        }
+    each_part(p, p->pieces - 1 - piece, make_y);
 }
 
 ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run)
@@ -269,41 +329,82 @@ ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run)
     const ful_batchnorm_attr *attr = &((const ful__batchnorm *)op)->attr;
     bn_pass p = begin(op, run);
     if (run->train) {
-        ful__parallel_for(p.chunks, stats_piece, &p);
+        if (!run->summed) ful__parallel_for(p.pieces, stats_piece, &p);
         combine_stats(&p);
         finish_stats(&p, attr);
     } else {
         use_running_stats(&p, attr);
     }
+    if (run->leave) return FUL_OK;
     p.stream = run->y != run->x[0] && run->y != run->x[1] &&
                ful__worth_streaming(run->y, run->n * ful__count(op->y), p.slabs.width);
-    ful__parallel_for(p.chunks, apply_piece, &p);
+    ful__parallel_for(p.pieces, apply_piece, &p);
     return FUL_OK;
+}
+
+void ful__batchnorm_sum_x(ful__op *op, const ful__run *run, const ful__maps *maps)
+{
+    const bn_pass p = begin(op, run);
+    const bn_part part = part_of(&p, maps);
+    sum_x(&p, &part);
+}
+
+void ful__batchnorm_make_y(ful__op *op, const ful__run *run, const ful__maps *maps)
+{
+    bn_pass p = begin(op, run);
+    const bn_part part = part_of(&p, maps);
+    p.stream = maps->near != NULL;
+    make_y(&p, &part);
+}
+
+/* Backward ---------------------------------------------------------------------------------------------------------------- */
+
+static bn_pass begin_backward(ful__op *op, const ful__run *run)
+{
+    const ful_batchnorm_attr *attr = &((const ful__batchnorm *)op)->attr;
+    bn_pass p = begin(op, run);
+    p.mask = !p.relu ? BN_MASK_NONE : attr->residual ? BN_MASK_Y : BN_MASK_X;
+    p.grad = (bn_grad){.x = run->x[0], .dy = run->dy, .dy_more = run->dy_more, .y = p.mask == BN_MASK_Y ? run->y : NULL};
+    if (attr->residual && (p.relu || run->dy_more || run->dx[1] != run->dy)) p.grad.g = run->dx[1];
+    return p;
+}
+
+/* What the first pass kept is already behind the activation, and one sum. */
+static void use_kept(bn_pass *p)
+{
+    if (!p->grad.g) return;
+    p->grad = (bn_grad){.x = p->grad.x, .dy = p->grad.g};
+    p->mask = BN_MASK_NONE;
 }
 
 static bn_grad grad_at(const bn_grad *t, int64_t at)
 {
-    return (bn_grad){t->x + at, t->dy + at, t->y ? t->y + at : NULL, t->g ? t->g + at : NULL};
+    bn_grad g = {.x = t->x + at, .dy = t->dy + at};
+    if (t->dy_more) g.dy_more = t->dy_more + at;
+    if (t->y) g.y = t->y + at;
+    if (t->g) g.g = t->g + at;
+    return g;
 }
 
-static void reduce_span(const bn_pass *p, const bn_span *span, int64_t at, int group, const bn_sums *out)
+static void reduce_walk(const bn_pass *p, const bn_span *span, int64_t at, const bn_affine *f, const bn_sums *sums)
 {
-    const bn_affine f = affine_of(p, group);
-    const bn_grad t = grad_at(&p->grad, at);
-    p->kernels->reduce(span, &f, &t, out, p->mask);
+    bn_grad t = grad_at(&p->grad, at);
+    if (span->near) t.dy = span->near;
+    p->kernels->reduce(span, f, &t, sums, p->mask);
 }
 
-static void reduce_piece(void *ctx, int64_t chunk, int thread)
+static void sum_dy(const bn_pass *p, const bn_part *part)
+{
+    const bn_sums sums = sums_of(p, part);
+    if (part->image == part->whole.image)
+        for (int j = 0; j < p->slabs.width; j++) sums.s1[j] = sums.s2[j] = 0;
+    walk_part(p, part, sum_rows(p), reduce_walk);
+}
+
+static void reduce_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
-    const bn_pass *p = ctx;
-    const ful__chunk c = ful__chunk_of(&p->slabs, p->cut, chunk);
-    for (int g = 0; g < p->slabs.groups; g++) {
-        const int64_t at = chunk * p->channels + g * p->slabs.width;
-        const bn_sums sums = {.s1 = p->s1 + at, .s2 = p->s2 + at};
-        for (int j = 0; j < p->slabs.width; j++) sums.s1[j] = sums.s2[j] = 0;
-        sum_chunk(p, &c, g, &sums, reduce_span);
-    }
+    each_part(ctx, piece, sum_dy);
 }
 
 /* The chunks' sums to the gradients of gamma and beta, and to the two means that dx uses. */
@@ -311,7 +412,6 @@ static void finish_reduce(const bn_pass *p)
 {
     const int64_t c = p->channels;
     const double n = (double)(p->slabs.images * p->slabs.rows);
-    const float *rstd = saved_rstd(p);
     for (int64_t j = 0; j < c; j++) p->total1[j] = p->total2[j] = 0;
     for (int64_t k = 0; k < p->chunks; k++)
         for (int64_t j = 0; j < c; j++) {
@@ -319,7 +419,7 @@ static void finish_reduce(const bn_pass *p)
             p->total2[j] += p->s2[k * c + j];
         }
     for (int64_t j = 0; j < c; j++) {
-        const double r = (double)rstd[j];
+        const double r = (double)p->rstd[j];
         p->run->dw[FUL__BN_GAMMA][j] += (float)(p->total2[j] * r);
         p->run->dw[FUL__BN_BETA][j] += (float)p->total1[j];
         p->m1[j] = (float)(p->total1[j] / n);
@@ -327,45 +427,50 @@ static void finish_reduce(const bn_pass *p)
     }
 }
 
-static void dx_piece(void *ctx, int64_t chunk, int thread)
+static void dx_walk(const bn_pass *p, const bn_span *span, int64_t at, const bn_affine *f, const bn_sums *sums)
+{
+    (void)sums;
+    const bn_grad t = grad_at(&p->grad, at);
+    p->kernels->dx(span, f, &t, span->near ? span->near : p->run->dx[0] + at, p->mask);
+}
+
+static void make_dx(const bn_pass *p, const bn_part *part)
+{
+    walk_part(p, part, tile_rows(p), dx_walk);
+}
+
+static void dx_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
     const bn_pass *p = ctx;
-    const ful__chunk c = chunk_from_behind(p, chunk);
-    const int64_t tile = tile_rows(p);
-    bn_span span = {.slabs = 1, .width = p->slabs.width, .stream = p->stream};
-    for (int64_t i = c.image; i < c.image_end; i++)
-        for (int g = 0; g < p->slabs.groups; g++) {
-            const bn_affine f = affine_of(p, g);
-            for (int64_t r = c.row; r < c.row_end; r += span.rows) {
-                span.rows = c.row_end - r < tile ? c.row_end - r : tile;
-                const int64_t at = ful__slab_at(&p->slabs, i, g, r);
-                const bn_grad t = grad_at(&p->grad, at);
-                p->kernels->dx(&span, &f, &t, p->run->dx[0] + at, p->mask);
-            }
-        }
+    each_part(p, p->pieces - 1 - piece, make_dx);
 }
 
 ful_status ful__batchnorm_backward(ful__op *op, const ful__run *run)
 {
     if (run->n == 0) return FUL_OK;
-    const ful_batchnorm_attr *attr = &((const ful__batchnorm *)op)->attr;
-    bn_pass p = begin(op, run);
-    const float *mean = saved_mean(&p), *rstd = saved_rstd(&p);
-    for (int64_t j = 0; j < p.channels; j++) p.a[j] = run->w[FUL__BN_GAMMA][j] * rstd[j];
-    p.affine.mean = mean;
-    p.mask = !p.relu ? BN_MASK_NONE : attr->residual ? BN_MASK_Y : BN_MASK_X;
-    p.grad = (bn_grad){.x = run->x[0], .dy = run->dy, .y = p.mask == BN_MASK_Y ? run->y : NULL};
-    if (attr->residual && (p.relu || run->dx[1] != run->dy)) p.grad.g = run->dx[1];
-
-    ful__parallel_for(p.chunks, reduce_piece, &p);
+    bn_pass p = begin_backward(op, run);
+    if (!run->summed) ful__parallel_for(p.pieces, reduce_piece, &p);
     finish_reduce(&p);
-    if (!run->dx[0]) return FUL_OK;
-    if (p.grad.g) { /* what the first pass kept is already behind the activation */
-        p.grad.dy = p.grad.g;
-        p.mask = BN_MASK_NONE;
-    }
-    p.stream = run->dx[0] != run->dy && ful__worth_streaming(run->dx[0], run->n * ful__count(op->y), p.slabs.width);
-    ful__parallel_for(p.chunks, dx_piece, &p);
+    if (!run->dx[0] || run->leave) return FUL_OK;
+    use_kept(&p);
+    p.stream = run->dx[0] != run->dy && run->dx[0] != run->dy_more &&
+               ful__worth_streaming(run->dx[0], run->n * ful__count(op->y), p.slabs.width);
+    ful__parallel_for(p.pieces, dx_piece, &p);
     return FUL_OK;
+}
+
+void ful__batchnorm_sum_dy(ful__op *op, const ful__run *run, const ful__maps *maps)
+{
+    const bn_pass p = begin_backward(op, run);
+    const bn_part part = part_of(&p, maps);
+    sum_dy(&p, &part);
+}
+
+void ful__batchnorm_make_dx(ful__op *op, const ful__run *run, const ful__maps *maps)
+{
+    bn_pass p = begin_backward(op, run);
+    use_kept(&p);
+    const bn_part part = part_of(&p, maps);
+    make_dx(&p, &part);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Depthwise convolution, map by map: a map is one block of channels of one image. Backward takes dx and dw of a map together,
+ * Depthwise convolution, map by map (op.h), with the neighbours' work on the maps. Backward takes dx and dw of a map together,
  * so that dy comes from memory once.
  *
  *   packed    w for forward [c/B][k*k][B], and turned by 180 degrees for dx
- *   scratch   [chunk][c/B][k*k + 1][B]: sums of a chunk of images for dw, then for db
+ *   scratch   [share of the images][c/B][k*k + 1][B]: its sums for dw, then for db
+ *             [thread] maps of x, maps of y that are worked on with a neighbour
  *
- * The chunks depend on n alone and are added in order, in double: dw does not depend on the number of threads.
+ * The shares depend on n alone and are added in order, in double: dw does not depend on the number of threads.
  */
 #include "ops/conv2d/depthwise.h"
 
@@ -16,7 +17,7 @@
 #include "core/parallel.h"
 #include "ops/slabs.h"
 
-enum { DW_KERNEL_MAX = 5, DW_CELLS = 128, DW_CHUNKS_MAX = 16, DW_AHEAD = 1024 };
+enum { DW_KERNEL_MAX = 5, DW_CELLS = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
 
 /*
  * One pass over a map: pixel (y, x) of the source stands at (y, x) * up + pad of a grid that is 0 elsewhere, and output (y, x)
@@ -28,7 +29,7 @@ typedef struct dw_walk {
 } dw_walk;
 
 typedef struct dw_kernels {
-    void (*slide)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out);
+    void (*slide)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far);
     void (*weigh)(const dw_walk *w, const float *x, const float *dy, float *sum);
     void (*total)(const float *dy, int64_t pixels, float *sum);
 } dw_kernels;
@@ -49,6 +50,7 @@ void ful__depthwise_init(ful__depthwise *d, const ful_conv2d_attr *a, ful_shape 
     d->block = ful__block();
     d->relu = relu;
     d->train = train;
+    d->near = train ? ful_threads_get() : 0;
 }
 
 static int64_t taps_of(const ful__depthwise *d)
@@ -61,11 +63,34 @@ static size_t packed_bytes(const ful__depthwise *d)
     return ful__align64((size_t)(d->x.c * taps_of(d)) * sizeof(float));
 }
 
+static int64_t map_floats(const ful__depthwise *d, ful_shape s)
+{
+    return (int64_t)s.h * s.w * d->block;
+}
+
+/* Images whose maps of one block are taken one after the other. */
+static int64_t together(const ful__depthwise *d)
+{
+    const int64_t x = map_floats(d, d->x), y = map_floats(d, d->y), map = x > y ? x : y;
+    return map < TOGETHER_FLOATS ? TOGETHER_FLOATS / map : 1;
+}
+
+static int64_t near_floats(const ful__depthwise *d)
+{
+    return together(d) * (map_floats(d, d->x) + map_floats(d, d->y));
+}
+
+static int64_t sums_floats(const ful__depthwise *d)
+{
+    return FUL__MAP_CHUNKS * d->x.c * (taps_of(d) + 1);
+}
+
 void ful__depthwise_need(const ful__depthwise *d, ful__need *need)
 {
     need->packed = packed_bytes(d) * (d->train ? 2 : 1);
-    need->scratch_fixed = d->train ? (size_t)(DW_CHUNKS_MAX * d->x.c * (taps_of(d) + 1)) * sizeof(float) : 0;
+    need->scratch_fixed = d->train ? (size_t)(sums_floats(d) + d->near * near_floats(d)) * sizeof(float) : 0;
     need->scratch_per_image = 0;
+    need->maps = true;
 }
 
 int64_t ful__depthwise_macs(const ful__depthwise *d)
@@ -107,16 +132,22 @@ typedef struct dw_pass {
     const dw_kernels *kernels;
     dw_walk forward, dx;
     const float *w, *w_dx, *bias;
-    int64_t groups, chunks, x_map, y_map; /* floats of a map */
-    float *sums;                          /* scratch; NULL: no dw */
+    int64_t x_map, y_map; /* floats of a map */
+    int64_t groups, chunks, split;
+    int64_t together;
+    float *sums; /* scratch; NULL: no dw */
+    float *near; /* scratch, [thread] */
     bool db;
+    bool stream_x, stream_y; /* these tensors are too large for the caches */
 } dw_pass;
 
 static dw_pass begin(const ful__depthwise *d, const ful__run *run)
 {
     dw_pass p = {.d = d, .run = run, .kernels = SIMD_PICK(kernels), .groups = d->x.c / d->block};
-    p.x_map = (int64_t)d->x.h * d->x.w * d->block;
-    p.y_map = (int64_t)d->y.h * d->y.w * d->block;
+    p.x_map = map_floats(d, d->x);
+    p.y_map = map_floats(d, d->y);
+    p.together = together(d);
+    if (d->near > 0) p.near = (float *)run->scratch + sums_floats(d);
     p.forward = (dw_walk){.src_h = d->x.h, .src_w = d->x.w, .out_h = d->y.h, .out_w = d->y.w, .kernel = d->kernel};
     p.forward.up = 1;
     p.forward.step = d->stride;
@@ -128,21 +159,63 @@ static dw_pass begin(const ful__depthwise *d, const ful__run *run)
     p.dx.step = 1;
     p.dx.pad_h = d->kernel - 1 - d->pad_h;
     p.dx.pad_w = d->kernel - 1 - d->pad_w;
+
+    p.chunks = ful__map_chunks(run->n);
+    const int64_t map = p.x_map > p.y_map ? p.x_map : p.y_map, chunk = run->n / p.chunks * map * p.groups;
+    p.split = (4 * ful_threads_get() + p.chunks - 1) / p.chunks;
+    if (p.split > chunk / SPLIT_FLOATS) p.split = chunk / SPLIT_FLOATS + 1;
+    if (p.split > p.groups) p.split = p.groups;
     return p;
+}
+
+/* The maps of one block of some images of a chunk. */
+typedef struct dw_maps {
+    ful__maps at;
+    bool first;             /* of the chunk and block */
+    float *near_x, *near_y; /* room for them in the cache; NULL: none */
+} dw_maps;
+
+/* Pieces: a chunk, in `split` shares of its blocks. */
+static void each_maps(const dw_pass *p, int64_t piece, int thread, void (*work)(const dw_pass *p, dw_maps *m))
+{
+    dw_maps m = {.at = {.chunk = piece / p->split}};
+    int64_t begin, end, group, group_end;
+    ful__share(p->run->n, p->chunks, m.at.chunk, &begin, &end);
+    ful__share(p->groups, p->split, piece % p->split, &group, &group_end);
+    if (thread < p->d->near) m.near_x = p->near + thread * near_floats(p->d);
+    if (m.near_x) m.near_y = m.near_x + p->together * p->x_map;
+    for (m.at.image = begin; m.at.image < end; m.at.image = m.at.image_end) {
+        m.first = m.at.image == begin;
+        m.at.image_end = end - m.at.image < p->together ? end : m.at.image + p->together;
+        for (m.at.group = (int)group; m.at.group < group_end; m.at.group++) work(p, &m);
+    }
+}
+
+/* A neighbour's work on the maps; near: where they stand if not in the tensor. */
+static void neighbour(const ful__map_work *w, dw_maps *m, float *near)
+{
+    m->at.near = near;
+    if (w) w->fn(w->op, w->run, &m->at);
+}
+
+static void forward_maps(const dw_pass *p, dw_maps *m)
+{
+    const int64_t block = p->d->block, g = m->at.group;
+    const float *w = p->w + g * taps_of(p->d) * block, *bias = p->bias ? p->bias + g * block : NULL;
+    float *near_x = p->run->before && p->stream_x ? m->near_x : NULL, *near_y = p->run->after && p->stream_y ? m->near_y : NULL;
+    neighbour(p->run->before, m, near_x);
+    for (int64_t i = m->at.image; i < m->at.image_end; i++) {
+        const int64_t map = i * p->groups + g, k = i - m->at.image;
+        const float *x = near_x ? near_x + k * p->x_map : p->run->x[0] + map * p->x_map;
+        float *y = p->run->y + map * p->y_map;
+        p->kernels->slide(&p->forward, x, w, bias, near_y ? near_y + k * p->y_map : y, near_y ? y : NULL);
+    }
+    neighbour(p->run->after, m, near_y);
 }
 
 static void forward_piece(void *ctx, int64_t piece, int thread)
 {
-    (void)thread;
-    const dw_pass *p = ctx;
-    const int64_t taps = taps_of(p->d) * p->d->block;
-    int64_t map, end;
-    ful__share(p->run->n * p->groups, p->chunks, piece, &map, &end);
-    for (; map < end; map++) {
-        const int64_t g = map % p->groups;
-        p->kernels->slide(&p->forward, p->run->x[0] + map * p->x_map, p->w + g * taps,
-                          p->bias ? p->bias + g * p->d->block : NULL, p->run->y + map * p->y_map);
-    }
+    each_maps(ctx, piece, thread, forward_maps);
 }
 
 void ful__depthwise_forward(const ful__depthwise *d, const ful__run *run, bool has_bias)
@@ -150,32 +223,45 @@ void ful__depthwise_forward(const ful__depthwise *d, const ful__run *run, bool h
     dw_pass p = begin(d, run);
     p.w = packed_weights(d, run, false);
     p.bias = has_bias ? run->w[1] : NULL;
-    const int64_t maps = run->n * p.groups, pieces = maps * (p.x_map + p.y_map) / (FUL__CHUNK_FLOATS / 4) + 1;
-    p.chunks = maps < pieces ? maps : pieces;
-    ful__parallel_for(p.chunks, forward_piece, &p);
+    p.stream_x = run->before && ful__worth_streaming(run->x[0], run->n * ful__count(d->x), d->block);
+    p.stream_y = run->after && ful__worth_streaming(run->y, run->n * ful__count(d->y), d->block);
+    ful__parallel_for(p.chunks * p.split, forward_piece, &p);
 }
 
-/* One block of channels of one chunk of images. */
+/* Sums of one map, in float, are kept apart before they join the chunk's, so that they stay short. */
+static void weigh(const dw_pass *p, int64_t map, const float *dy, float *sums)
+{
+    const int64_t block = p->d->block, taps = taps_of(p->d);
+    float one[(DW_KERNEL_MAX * DW_KERNEL_MAX + 1) * 16] = {0};
+    p->kernels->weigh(&p->forward, p->run->x[0] + map * p->x_map, dy, one);
+    if (p->db) p->kernels->total(dy, p->y_map / block, one + taps * block);
+    for (int64_t j = 0; j < (taps + 1) * block; j++) sums[j] += one[j];
+}
+
+static void backward_maps(const dw_pass *p, dw_maps *m)
+{
+    const int64_t block = p->d->block, taps = taps_of(p->d), size = (taps + 1) * block, g = m->at.group;
+    const ful__map_work *before = p->run->before, *after = p->run->after;
+    float *sums = p->sums ? p->sums + (m->at.chunk * p->groups + g) * size : NULL;
+    float *near_dy = before && !before->store ? m->near_y : NULL;
+    float *near_dx = after && (p->stream_x || !after->store) ? m->near_x : NULL;
+    if (sums && m->first) memset(sums, 0, (size_t)size * sizeof *sums);
+    neighbour(before, m, near_dy);
+    for (int64_t i = m->at.image; i < m->at.image_end; i++) {
+        const int64_t map = i * p->groups + g, k = i - m->at.image;
+        const float *dy = near_dy ? near_dy + k * p->y_map : p->run->dy + map * p->y_map;
+        if (sums) weigh(p, map, dy, sums);
+        if (!p->w_dx) continue;
+        float *dx = p->run->dx[0] + map * p->x_map;
+        p->kernels->slide(&p->dx, dy, p->w_dx + g * taps * block, NULL, near_dx ? near_dx + k * p->x_map : dx,
+                          near_dx && after->store ? dx : NULL);
+    }
+    neighbour(after, m, near_dx);
+}
+
 static void backward_piece(void *ctx, int64_t piece, int thread)
 {
-    (void)thread;
-    const dw_pass *p = ctx;
-    const int64_t block = p->d->block, taps = taps_of(p->d), g = piece % p->groups;
-    float *sums = p->sums ? p->sums + piece * (taps + 1) * block : NULL;
-    float one[(DW_KERNEL_MAX * DW_KERNEL_MAX + 1) * 16]; /* of one image: float sums stay short */
-    int64_t i, end;
-    if (sums) memset(sums, 0, (size_t)((taps + 1) * block) * sizeof *sums);
-    ful__share(p->run->n, p->chunks, piece / p->groups, &i, &end);
-    for (; i < end; i++) {
-        const int64_t map = i * p->groups + g;
-        const float *dy = p->run->dy + map * p->y_map;
-        if (p->run->dx[0]) p->kernels->slide(&p->dx, dy, p->w_dx + g * taps * block, NULL, p->run->dx[0] + map * p->x_map);
-        if (!sums) continue;
-        memset(one, 0, sizeof one);
-        p->kernels->weigh(&p->forward, p->run->x[0] + map * p->x_map, dy, one);
-        if (p->db) p->kernels->total(dy, p->y_map / block, one + taps * block);
-        for (int64_t j = 0; j < (taps + 1) * block; j++) sums[j] += one[j];
-    }
+    each_maps(ctx, piece, thread, backward_maps);
 }
 
 /* dw and db += the chunks' sums */
@@ -204,9 +290,9 @@ void ful__depthwise_backward(const ful__depthwise *d, const ful__run *run, bool 
 {
     dw_pass p = begin(d, run);
     if (run->dx[0]) p.w_dx = packed_weights(d, run, true);
+    p.stream_x = run->dx[0] && ful__worth_streaming(run->dx[0], run->n * ful__count(d->x), d->block);
     p.db = run->dw && has_bias && run->dw[1];
     if (run->dw && (run->dw[0] || p.db)) p.sums = run->scratch;
-    p.chunks = run->n < DW_CHUNKS_MAX ? run->n : DW_CHUNKS_MAX;
-    ful__parallel_for(p.chunks * p.groups, backward_piece, &p);
+    ful__parallel_for(p.chunks * p.split, backward_piece, &p);
     if (p.sums) add_sums(&p);
 }

@@ -15,6 +15,7 @@ typedef struct ful__depthwise {
     int block; /* channels of a block, as planned */
     bool relu; /* forward: y = max(0, conv + bias) */
     bool train;
+    int near; /* threads that have maps in scratch */
 } ful__depthwise;
 
 /* Whether these kernels take a convolution, in the blocked layout. */

@@ -70,9 +70,10 @@ INLINE int FN(tile)(const dw_walk *w, const int K, const int S)
     return w->out_w < most ? w->out_w : most;
 }
 
-/* out[i] = act(start + sum over the rows r and kx of rows[r][(at + i) S + kx] * weights[taps[r]][kx]), i < N */
-INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const float *weights, vf start, float *out, int at,
-                       const int N, const int K, const int S, const bool relu)
+/* out[i] = act(start + sum over the rows r and kx of rows[r][(at + i) S + kx] * weights[taps[r]][kx]), i < N; to far as well,
+ * past the caches, where it is not NULL. */
+INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const float *weights, vf start, float *out,
+                       float *far, int at, const int N, const int K, const int S, const bool relu)
 {
     vf sum[8];
 #pragma GCC unroll 8
@@ -88,11 +89,17 @@ INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const
         }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < N; i++) vstore(out + (at + i) * FN(BLOCK), relu ? vrelu(sum[i]) : sum[i]);
+    for (int i = 0; i < N; i++) {
+        if (relu) sum[i] = vrelu(sum[i]);
+        vstore(out + (at + i) * FN(BLOCK), sum[i]);
+    }
+    if (!far) return;
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) vstream(far + (at + i) * FN(BLOCK), sum[i]);
 }
 
-INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, const int K,
-                          const int S, const bool relu)
+INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far,
+                          const int K, const int S, const bool relu)
 {
     FN(ring) ring;
     const vf start = bias ? vload(bias) : (vf){0};
@@ -105,11 +112,12 @@ INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weigh
         for (int y = 0; y < w->out_h; y++) {
             const int n_rows = FN(ring_rows)(&ring, w, src, y, rows, taps, K, S);
             float *to = out + ((int64_t)y * w->out_w + x) * FN(BLOCK);
+            float *past = far ? far + (to - out) : NULL;
             int i = 0;
             for (; i + FN(PIXELS) <= count; i += FN(PIXELS))
-                FN(pixels)(rows, taps, n_rows, weights, start, to, i, FN(PIXELS), K, S, relu);
-            for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, to, i, 4, K, S, relu);
-            for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, to, i, 1, K, S, relu);
+                FN(pixels)(rows, taps, n_rows, weights, start, to, past, i, FN(PIXELS), K, S, relu);
+            for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, to, past, i, 4, K, S, relu);
+            for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, to, past, i, 1, K, S, relu);
         }
     }
 }
@@ -163,29 +171,31 @@ INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, flo
 /* Every lane of a block: the base level takes it in parts. */
 #define FOR_PARTS for (int part = 0; part < FN(BLOCK); part += LANES)
 
-INLINE void FN(slide_block)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out,
+INLINE void FN(slide_block)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far,
                             const int K, const int S)
 {
     FOR_PARTS
     {
         const float *b = bias ? bias + part : NULL;
         if (w->relu)
-            FN(slide_map)(w, src + part, weights + part, b, out + part, K, S, true);
+            FN(slide_map)(w, src + part, weights + part, b, out + part, far ? far + part : NULL, K, S, true);
         else
-            FN(slide_map)(w, src + part, weights + part, b, out + part, K, S, false);
+            FN(slide_map)(w, src + part, weights + part, b, out + part, far ? far + part : NULL, K, S, false);
     }
 }
 
-static TARGET void FN(slide)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out)
+static TARGET void FN(slide)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out,
+                             float *far)
 {
     if (w->kernel == 3 && w->step == 1)
-        FN(slide_block)(w, src, weights, bias, out, 3, 1);
+        FN(slide_block)(w, src, weights, bias, out, far, 3, 1);
     else if (w->kernel == 3)
-        FN(slide_block)(w, src, weights, bias, out, 3, 2);
+        FN(slide_block)(w, src, weights, bias, out, far, 3, 2);
     else if (w->step == 1)
-        FN(slide_block)(w, src, weights, bias, out, 5, 1);
+        FN(slide_block)(w, src, weights, bias, out, far, 5, 1);
     else
-        FN(slide_block)(w, src, weights, bias, out, 5, 2);
+        FN(slide_block)(w, src, weights, bias, out, far, 5, 2);
+    if (far) vfence();
 }
 
 INLINE void FN(weigh_block)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)

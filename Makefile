@@ -4,6 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 PEER_PYTHON ?= build/peers/bin/python
+BENCH_ARGS ?=
 RELEASE := build/release
 FULCRUM := $(RELEASE)/src/cli/fulcrum
 
@@ -11,7 +12,7 @@ FULCRUM := $(RELEASE)/src/cli/fulcrum
 configure = cmake --preset $(1) >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench bench-study install asan tsan coverage fuzz format check clean help
+.PHONY: build demo test bench bench-scaling bench-publish bench-study install asan tsan coverage fuzz format check clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -59,10 +60,18 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60) with libFuzzer; new inputs go t
 	@cmake --build build/fuzz --target fuzzers
 	@tools/run_fuzzers build/fuzz $(FUZZ_SECONDS)
 
-bench: build ## speed beside PyTorch, interleaved in one run (PEER_PYTHON: one that has torch; default: made in build/peers)
+bench: build ## speed beside PyTorch and ONNX Runtime, interleaved (20 minutes; BENCH_ARGS="--group infer --repeats 2"; PEER_PYTHON)
 	@if [ "$(PEER_PYTHON)" = build/peers/bin/python ]; then tools/setup bench && bench/peers/setup; fi
-	@python3 bench/compare.py $(FULCRUM) $(PEER_PYTHON) --out build/bench.json
-	@cmake --build $(RELEASE) --target bench_moe && $(RELEASE)/bench/bench_moe
+	@cmake --build $(RELEASE) --target peaks bench_layer
+	@python3 bench/compare.py $(FULCRUM) $(RELEASE)/bench $(PEER_PYTHON) --out build/bench $(BENCH_ARGS)
+
+bench-scaling: build ## time of a step against batch, width, depth, experts, k, tokens, threads (6 minutes; BENCH_ARGS)
+	@tools/setup bench
+	@cmake --build $(RELEASE) --target peaks bench_layer
+	@python3 bench/scaling.py $(FULCRUM) $(RELEASE)/bench --out build/bench $(BENCH_ARGS)
+
+bench-publish: ## what was measured last into bench/results, doc/performance.md and README.md
+	@python3 bench/publish.py build/bench
 
 bench-study: build ## how a study of 1,000 to 10,000 made-up runs grows: time and memory a run (1.5 minutes, 0.5 GB in TMPDIR)
 	@python3 bench/many_runs.py $(FULCRUM) --out build/many_runs.json

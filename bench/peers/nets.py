@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fulcrum's nets and its mixtures as people write them in PyTorch: the same layers, parameters and MACs."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def conv(cin, cout, kernel=3, stride=1, groups=1, bias=False):
+    return nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=bias)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution and batch-norm."""
+
+    def __init__(self, cin, cout, kernel=3, stride=1, groups=1):
+        super().__init__(conv(cin, cout, kernel, stride, groups), nn.BatchNorm2d(cout))
+
+
+class Block(nn.Module):
+    """relu(x + bn(conv(relu(bn(conv(x))))))"""
+
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.first, self.second = ConvNorm(cin, cout, 3, stride), ConvNorm(cout, cout)
+        self.short = ConvNorm(cin, cout, 1, stride) if stride != 1 or cin != cout else nn.Identity()
+
+    def forward(self, x):
+        return F.relu(self.second(F.relu(self.first(x), inplace=True)) + self.short(x), inplace=True)
+
+
+class DwBlock(nn.Module):
+    """relu(bn(pointwise(relu(bn(depthwise(x))))) (+ x))"""
+
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.depthwise, self.pointwise = ConvNorm(cin, cin, 3, stride, cin), ConvNorm(cin, cout, 1)
+        self.residual = stride == 1 and cin == cout
+
+    def forward(self, x):
+        y = self.pointwise(F.relu(self.depthwise(x), inplace=True))
+        return F.relu(y + x if self.residual else y, inplace=True)
+
+
+class Net(nn.Module):
+    """Stem, stages of blocks (width doubles, the first block from stage 2 on halves the map), what follows them, classifier."""
+
+    def __init__(self, block, width, stages, tail=None, classes=10):
+        super().__init__()
+        layers, cin = [], width
+        for stage, blocks in enumerate(stages):
+            for i in range(blocks):
+                layers.append(block(cin, width << stage, 2 if stage > 0 and i == 0 else 1))
+                cin = width << stage
+        self.stem = ConvNorm(3, width)
+        self.layers = nn.Sequential(*layers, *([tail] if tail else []))
+        self.fc = nn.Linear(cin, classes)
+
+    def forward(self, x):
+        return self.fc(self.layers(F.relu(self.stem(x), inplace=True)).mean((2, 3)))
+
+
+class ConvExpert(nn.Sequential):
+    """conv 3x3 - norm over the image - relu - conv 3x3"""
+
+    def __init__(self, d, h):
+        super().__init__(conv(d, h), nn.GroupNorm(1, h), nn.ReLU(inplace=True), conv(h, d, bias=True))
+
+
+class MlpExpert(nn.Sequential):
+    def __init__(self, d, h):
+        super().__init__(nn.Linear(d, h), nn.GELU(), nn.Linear(h, d))
+
+
+class LoopMoE(nn.Module):
+    """y = x + sum of gate * expert(x), as `transformers` writes it: one expert after the other, torch.where, index_add_."""
+
+    def __init__(self, d, h, experts, k, expert):
+        super().__init__()
+        self.router = nn.Linear(d, experts, bias=False)
+        self.experts = nn.ModuleList(expert(d, h) for _ in range(experts))
+        self.k = k
+
+    def route(self, x):
+        tokens = x if x.dim() == 2 else x.mean((2, 3))
+        return torch.topk(torch.softmax(self.router(tokens), -1), self.k, -1)
+
+    def forward(self, x):
+        gate, chosen = self.route(x)
+        y = x.clone()
+        mask = F.one_hot(chosen, len(self.experts)).permute(2, 1, 0)
+        for e, expert in enumerate(self.experts):
+            rank, token = torch.where(mask[e])
+            if token.numel():
+                g = gate[token, rank].view(-1, *[1] * (x.dim() - 1))
+                y.index_add_(0, token, expert(x[token]) * g)
+        return y
+
+
+class SortedMoE(LoopMoE):
+    """The same with the pairs sorted by expert once: one gather, experts on contiguous pieces, one index_add_."""
+
+    def forward(self, x):
+        gate, chosen = self.route(x)
+        order = torch.argsort(chosen.flatten())
+        token = order // self.k
+        counts = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
+        parts = [e(p) for e, p in zip(self.experts, x[token].split(counts)) if len(p)]
+        g = gate.flatten()[order].view(-1, *[1] * (x.dim() - 1))
+        return x.index_add(0, token, torch.cat(parts) * g)
+
+
+class GroupedMlpMoE(nn.Module):
+    """MLP experts with stacked weights: pairs sorted by expert and padded to the fullest one, two batched products."""
+
+    def __init__(self, d, h, experts, k, expert=None):
+        super().__init__()
+        self.router = nn.Linear(d, experts, bias=False)
+        self.w1, self.b1 = nn.Parameter(torch.randn(experts, d, h) * d**-0.5), nn.Parameter(torch.zeros(experts, 1, h))
+        self.w2, self.b2 = nn.Parameter(torch.randn(experts, h, d) * h**-0.5), nn.Parameter(torch.zeros(experts, 1, d))
+        self.k = k
+
+    def product(self, x, token, expert, counts):
+        """[pairs][d], sorted by expert -> the experts' outputs in the same order"""
+        starts = torch.cumsum(counts, 0) - counts
+        slot = torch.arange(len(token)) - starts[expert]
+        padded = x.new_zeros(len(counts), int(counts.max()), x.shape[1]).index_put((expert, slot), x[token])
+        h = F.gelu(torch.baddbmm(self.b1, padded, self.w1))
+        return torch.baddbmm(self.b2, h, self.w2)[expert, slot]
+
+    def forward(self, x):
+        gate, chosen = torch.topk(torch.softmax(self.router(x), -1), self.k, -1)
+        flat = chosen.flatten()
+        order = torch.argsort(flat)
+        token, expert = order // self.k, flat[order]
+        out = self.product(x, token, expert, torch.bincount(flat, minlength=len(self.w1)))
+        return x.index_add(0, token, out * gate.flatten()[order, None])
+
+
+class GroupedMmMoE(GroupedMlpMoE):
+    """The same with PyTorch's grouped product instead of padding."""
+
+    def product(self, x, token, expert, counts):
+        ends = torch.cumsum(counts, 0).to(torch.int32)
+        h = F.gelu(F.grouped_mm(x[token], self.w1, offs=ends) + self.b1[expert, 0])
+        return F.grouped_mm(h, self.w2, offs=ends) + self.b2[expert, 0]
+
+
+class DenseMlp(nn.Sequential):
+    def __init__(self, d, h):
+        super().__init__(nn.Linear(d, h), nn.GELU(), nn.Linear(h, d))
+
+
+NETS = {
+    "resnet8": lambda: Net(Block, 16, [1, 1, 1]),
+    "resnet20": lambda: Net(Block, 16, [3, 3, 3]),
+    "resnet18": lambda: Net(Block, 64, [2, 2, 2, 2]),
+    "dwnet": lambda: Net(DwBlock, 32, [1, 2, 3, 2]),
+    "resnet20-moe": lambda moe=LoopMoE: Net(Block, 16, [3, 3, 3], moe(64, 128, 8, 2, ConvExpert)),
+}
+CONV_MOES = {"loop": LoopMoE, "sorted": SortedMoE}
+MLP_MOES = {"loop": LoopMoE, "sorted": SortedMoE, "bmm": GroupedMlpMoE, "grouped_mm": GroupedMmMoE}
+
+
+def count(net, x):
+    """(trainable parameters, MACs an image of convolutions and linear layers as they really run on x)"""
+    macs, hooks = 0, []
+
+    def add(module, inputs, output):
+        nonlocal macs
+        macs += output.numel() * module.weight[0].numel()
+
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            hooks.append(module.register_forward_hook(add))
+    with torch.no_grad():
+        net(x)
+    for hook in hooks:
+        hook.remove()
+    return sum(p.numel() for p in net.parameters() if p.requires_grad), macs / len(x)
+
+
+def check(name, net, x, macs, params):
+    """What ours says of the same net must be true of this one."""
+    mine = count(net, x)
+    if (round(mine[1]), mine[0]) != (macs, params):
+        raise SystemExit(f"{name}: PyTorch's net has {mine[1]:.0f} MACs and {mine[0]} parameters, ours {macs} and {params}")

@@ -84,6 +84,7 @@ static size_t add_duration(char *text, size_t size, double seconds)
 {
     const long whole = lround(seconds);
     const int n = seconds < 60.0 ? snprintf(text, size, "%.1f s", seconds)
+                  : whole < 3600 ? snprintf(text, size, "%ld:%02ld", whole / 60, whole % 60)
                                  : snprintf(text, size, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
     return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
 }

@@ -142,17 +142,19 @@ static ful_status measure_choices(const ful_study *s, ful__jobs *j, const char *
     if (!good) return FUL_OK;
     j->run_bytes = said.bytes;
     ful__jobs_list(j);
+    double best = one.total_seconds;
     for (int i = 0; i < j->n_choices && one.total_seconds >= SHORT_BY_PROBE; i++) {
         ful__choice *c = &j->choices[i];
         if (c->jobs == 1 && c->threads == j->cores) {
             *c = one;
             continue;
         }
-        const double left = SHARE * one.total_seconds - (ful__seconds() - begin);
-        const double room = left / (j->n_choices - i) - 2.0 * said.setup_seconds;
+        const double left = SHARE * best - (ful__seconds() - begin),
+                     room = left / (j->n_choices - i) - 2.0 * said.setup_seconds;
         if (i > 0 && room < SECONDS_LEAST) continue; /* the rule's choice is always measured */
-        const int seconds = room < SECONDS_LEAST ? SECONDS_LEAST : room > SECONDS_MOST ? SECONDS_MOST : (int)room;
+        const int seconds = i == 0 || room < SECONDS_LEAST ? SECONDS_LEAST : room > SECONDS_MOST ? SECONDS_MOST : (int)room;
         FUL_TRY(measure_choice(s, j, c, program, stop, seconds, &said, &good));
+        best = fmin(best, c->total_seconds); /* fmin prefers a number to NaN */
     }
     return FUL_OK;
 }

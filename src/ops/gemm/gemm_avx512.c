@@ -28,11 +28,8 @@ enum { MR = 14, NR = 32 };
         l##i = _mm512_fmadd_ps(v, b_l, l##i);  \
         r##i = _mm512_fmadd_ps(v, b_r, r##i);  \
     }
-#define FETCH_NEXT(i)                                                           \
-    if (R > i) {                                                                \
-        _mm_prefetch((const char *)(t->next_c + i * t->ldc), _MM_HINT_T0);      \
-        _mm_prefetch((const char *)(t->next_c + i * t->ldc + 16), _MM_HINT_T0); \
-    }
+/* A line of 64 bytes into the L2 cache. (A macro: compilers drop calls to a function that does nothing but prefetch.) */
+#define FETCH(from) _mm_prefetch((const char *)(from), _MM_HINT_T1)
 #define TO_C(i)                                                      \
     if (R > i) {                                                     \
         _mm512_mask_storeu_ps(t->c + i * t->ldc, mask_l, l##i);      \
@@ -46,7 +43,7 @@ AVX512 static inline __mmask16 lanes(int n)
     return (__mmask16)((1u << (n < 16 ? n : 16)) - 1u);
 }
 
-/* Inlined for each number of rows. */
+/* Lines are fetched step by step, because a burst would hold up the loads of the steps. Inlined for each number of rows. */
 AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__gemm_tile *t, const int R)
 {
     const __mmask16 mask_l = lanes(t->cols), mask_r = lanes(t->cols - 16);
@@ -54,14 +51,16 @@ AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__
     EACH_ROW(DECLARE)
     if (t->start == FUL__GEMM_FROM_C) {
         EACH_ROW(FROM_C)
+        for (int64_t i = t->k; i < 2 * R; i++) FETCH(t->next_c + t->next_c_at[i]);
     } else if (t->start == FUL__GEMM_FROM_BIAS) {
         const __m512 bias_l = _mm512_maskz_loadu_ps(mask_l, t->bias), bias_r = _mm512_maskz_loadu_ps(mask_r, t->bias + 16);
         EACH_ROW(FROM_BIAS)
     }
-    EACH_ROW(FETCH_NEXT)
     const float *a = t->a, *b = t->b;
     for (int64_t p = 0; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
         const __m512 b_l = _mm512_loadu_ps(b), b_r = _mm512_loadu_ps(b + 16);
+        FETCH(t->next_c + t->next_c_at[p]);
+        FETCH(t->next_b + t->next_b_at[p]);
         EACH_ROW(STEP)
     }
     EACH_ROW(TO_C)

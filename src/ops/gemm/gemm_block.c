@@ -55,33 +55,102 @@ static void add_sums(const float *strip, int64_t k, int count, float *sums)
 
 /* The loops -------------------------------------------------------------------------------------------------------------- */
 
-/* Rows m0..m1 of a block, in tiles of nearly equal size, over steps k0..k0+k. */
+typedef struct next_lines {
+    int64_t c[FUL__GEMM_KC], b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC / FUL__GEMM_LINE) + FUL__GEMM_KC];
+    int64_t b_count, c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
+} next_lines;
+
+/* Some rows of a block, in tiles of nearly equal size, over steps k0..k0+k. */
 typedef struct rows_part {
     const ful__gemm_level *level;
     const ful__gemm_block *x;
-    int64_t m0, m1, tiles, k0, k;
+    int64_t tiles, first[FUL__GEMM_TILES + 1]; /* tile i is rows first[i]..first[i+1] */
+    int64_t k0, k;
     ful__gemm_start start;
     float *a, *b; /* room to pack into */
+    const next_lines *lines;
 } rows_part;
 
-static void tile_rows(const rows_part *at, int64_t tile, int64_t *begin, int64_t *end)
+static float *tile_of(const rows_part *at, int64_t tile)
 {
-    ful__share(at->m1 - at->m0, at->tiles, tile, begin, end);
-    *begin += at->m0;
-    *end += at->m0;
+    return at->a + tile * at->k * FUL__GEMM_LANES;
 }
 
+static void cut_tiles(rows_part *at, int64_t m0, int64_t m1)
+{
+    at->tiles = ful__divide_up(m1 - m0, at->level->mr);
+    for (int64_t i = 0; i < at->tiles; i++) {
+        ful__share(m1 - m0, at->tiles, i, &at->first[i], &at->first[i + 1]);
+        at->first[i] += m0;
+    }
+    at->first[at->tiles] = m1;
+}
+
+/* Lines that run along k give a tile each; of lines that are steps, each goes to all tiles, because lines come from memory. */
 static void pack_tiles(const rows_part *at)
 {
-    const ful__gemm_block *x = at->x;
-    for (int64_t i = 0; i < at->tiles; i++) {
-        float *to = at->a + i * at->k * FUL__GEMM_LANES;
-        int64_t begin, end;
-        tile_rows(at, i, &begin, &end);
-        ful__gemm_pack_strip(at->level, &x->a, begin, (int)(end - begin), at->k0, at->k, to, FUL__GEMM_LANES);
-        if (x->a_sums) add_sums(to, at->k, (int)(end - begin), x->a_sums + begin);
+    const ful__gemm_side *side = &at->x->a;
+    const int64_t *first = at->first;
+    for (int64_t i = 0; side->along_k && i < at->tiles; i++)
+        ful__gemm_pack_strip(at->level, side, first[i], (int)(first[i + 1] - first[i]), at->k0, at->k, tile_of(at, i),
+                             FUL__GEMM_LANES);
+    for (int64_t p = 0; !side->along_k && p < at->k; p++) {
+        const float *line = line_of(side, at->k0 + p);
+        for (int64_t i = 0; i < at->tiles; i++)
+            copy_row(tile_of(at, i) + p * FUL__GEMM_LANES, line + first[i], first[i + 1] - first[i], side->units - first[i],
+                     FUL__GEMM_LANES);
     }
+    for (int64_t i = 0; at->x->a_sums && i < at->tiles; i++)
+        add_sums(tile_of(at, i), at->k, (int)(first[i + 1] - first[i]), at->x->a_sums + first[i]);
 }
+
+/* Fetching ahead --------------------------------------------------------------------------------------------------------- */
+
+/* Where the cache lines of a tile of C and of a panel of B begin, from their first value; what is over, again the first. */
+static void list_lines(const rows_part *at, next_lines *out)
+{
+    const ful__gemm_block *x = at->x;
+    const int64_t nr = at->level->nr, k = at->k;
+    int64_t count = 0;
+    for (int64_t i = 0; i < at->level->mr; i++)
+        for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE) out->c[count++] = i * x->ldc + j;
+    for (; count < k; count++) out->c[count] = 0;
+    count = 0;
+    if (x->b_packed)
+        for (int64_t i = 0; i < k * nr; i += FUL__GEMM_LINE) out->b[count++] = i;
+    else if (x->b.along_k)
+        for (int64_t p = 0; p < k; p += FUL__GEMM_LINE)
+            for (int64_t j = 0; j < nr; j++) out->b[count++] = j * x->b.ld + p;
+    else
+        for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE)
+            for (int64_t p = 0; p < k; p++) out->b[count++] = line_of(&x->b, at->k0 + p) - line_of(&x->b, at->k0) + j;
+    out->b_count = count;
+    while (count % (k > 0 ? k : 1) != 0) out->b[count++] = 0;
+    out->c_ahead = k > 0 ? ful__divide_up(FUL__GEMM_KC, k) : 1;
+}
+
+/* Tile `number` of the panel from column n: a tile of C that comes after it, and a share of the next panel, if there is one. */
+static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
+{
+    static const int64_t nothing[FUL__GEMM_KC];
+    const ful__gemm_block *x = at->x;
+    const int64_t nr = at->level->nr, next = n + nr, first = number * at->k, then = number + at->lines->c_ahead;
+    const int64_t c_panel = n + then / at->tiles * nr;
+    tile->next_b = at->a; /* is near */
+    tile->next_b_at = nothing;
+    tile->next_c_at = at->lines->c;
+    tile->next_c = x->c + at->first[then % at->tiles] * x->ldc + (c_panel < x->n1 ? c_panel : n);
+    if (next >= x->n1 || first >= at->lines->b_count) return;
+    tile->next_b_at = at->lines->b + first;
+    if (x->b_packed)
+        tile->next_b = x->b_packed + next * x->b_k + at->k0 * nr;
+    else if (x->b.along_k)
+        tile->next_b = line_of(&x->b, next) + at->k0;
+    else
+        tile->next_b = line_of(&x->b, at->k0) + next;
+}
+
+/* The panels ------------------------------------------------------------------------------------------------------------- */
 
 /* The panel of B from column n: where it was packed, where it is if it is used once as it lies, or packed now. */
 static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
@@ -101,17 +170,14 @@ static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
 static void run_panel(const rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
-    const int64_t next_panel = n + at->level->nr < x->n1 ? n + at->level->nr : n;
-    ful__gemm_tile tile = {.cols = (int)ful__at_most(at->level->nr, x->n1 - n), .k = at->k, .a = at->a, .ldc = x->ldc};
-    tile.start = at->start;
+    ful__gemm_tile tile = {.cols = (int)ful__at_most(at->level->nr, x->n1 - n), .k = at->k, .ldc = x->ldc, .start = at->start};
     tile.bias = x->bias ? x->bias + n : NULL;
     tile.b = panel_of(at, n, &tile.b_stride);
-    for (int64_t i = 0; i < at->tiles; i++, tile.a += at->k * FUL__GEMM_LANES) {
-        int64_t begin, end;
-        tile_rows(at, i, &begin, &end);
-        tile.rows = (int)(end - begin);
-        tile.c = x->c + begin * x->ldc + n;
-        tile.next_c = i + 1 < at->tiles ? tile.c + tile.rows * x->ldc : x->c + at->m0 * x->ldc + next_panel;
+    for (int64_t i = 0; i < at->tiles; i++) {
+        tile.rows = (int)(at->first[i + 1] - at->first[i]);
+        tile.a = tile_of(at, i);
+        tile.c = x->c + at->first[i] * x->ldc + n;
+        fetch_next(at, n, i, &tile);
         at->level->run(&tile);
     }
 }
@@ -119,16 +185,18 @@ static void run_panel(const rows_part *at, int64_t n)
 void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
 {
     _Alignas(64) float a[FUL__GEMM_TILES * FUL__GEMM_KC * FUL__GEMM_LANES], b[FUL__GEMM_KC * FUL__GEMM_NR_MAX];
+    next_lines lines;
     const int64_t steps = x->k1 - x->k0, blocks = steps > 0 ? ful__divide_up(steps, FUL__GEMM_KC) : 1;
+    const int64_t rows = FUL__GEMM_TILES * level->mr;
     for (int64_t i = 0; i < blocks; i++) {
-        rows_part at = {.level = level, .x = x, .a = a, .b = b, .start = i == 0 ? x->start : FUL__GEMM_FROM_C};
+        rows_part at = {.level = level, .x = x, .a = a, .b = b, .lines = &lines, .start = i == 0 ? x->start : FUL__GEMM_FROM_C};
         int64_t begin, end;
         ful__share(steps, blocks, i, &begin, &end);
         at.k0 = x->k0 + begin;
         at.k = end - begin;
-        for (at.m0 = x->m0; at.m0 < x->m1; at.m0 = at.m1) {
-            at.m1 = ful__at_most(at.m0 + FUL__GEMM_TILES * level->mr, x->m1);
-            at.tiles = ful__divide_up(at.m1 - at.m0, level->mr);
+        list_lines(&at, &lines);
+        for (int64_t m = x->m0; m < x->m1; m += rows) {
+            cut_tiles(&at, m, ful__at_most(m + rows, x->m1));
             pack_tiles(&at);
             for (int64_t n = x->n0; n < x->n1; n += level->nr) run_panel(&at, n);
         }

@@ -13,6 +13,7 @@ enum {
     FUL__GEMM_KC = 192,    /* longest block of k: a panel of B and a tile of A are in the L1 cache together */
     FUL__GEMM_MR_MAX = 14, /* of all levels */
     FUL__GEMM_NR_MAX = 32,
+    FUL__GEMM_LINE = 16, /* floats of a line of the caches */
     FUL__GEMM_LANES = 16 /* floats from k to k of a tile of A; lines that a transposition takes at most */
 };
 
@@ -27,8 +28,12 @@ typedef struct ful__gemm_tile {
     float *c;
     int64_t ldc;
     ful__gemm_start start;
-    const float *bias;   /* [cols] */
-    const float *next_c; /* the tile of C that comes next, to be fetched meanwhile; any address */
+    const float *bias; /* [cols] */
+    /* What comes next and is brought into the L2 cache meanwhile, a line at next_c + next_c_at[p] and one at next_b +
+     * next_b_at[p] with each step p (any addresses): the next tile of C, whose lines are listed first, and a share of the
+     * next panel of B. */
+    const float *next_c, *next_b;
+    const int64_t *next_c_at, *next_b_at; /* [at least k, at least lines of a tile], [k] */
 } ful__gemm_tile;
 
 typedef struct ful__gemm_level {

@@ -94,8 +94,8 @@ FUL_API ful_status ful_net_train_step(ful_net *net, ful_step *step) FUL_CHECK_RE
 FUL_API void ful_net_zero_grad(ful_net *net);
 FUL_API void ful_net_after_step(ful_net *net, const ful_step *step); /* after the optimiser: router biases; implies touched */
 
-/* Inference: logits [n][classes]; any n >= 0 (cut into batches of batch_max). label may be NULL (fills class x expert
- * statistics). */
+/* Inference: logits [n][classes]; any n >= 0 (cut into batches of batch_max; without a mixture into what fits the caches).
+ * label may be NULL (fills class x expert statistics). */
 FUL_API ful_status ful_net_predict(ful_net *net, int n, const float *x, const int32_t *label,
                                    float *logits_out) FUL_CHECK_RESULT;
 /* Evaluate with the training capacity instead of the eval setting (on), or as configured (off, default). */

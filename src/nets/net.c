@@ -14,6 +14,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <fulcrum/core.h>
+
 #include "core/error.h"
 #include "moe/moe_op.h"
 #include "nets/init.h"
@@ -39,10 +41,39 @@ static ful_status check_graph(ful_net *net)
     return FUL_OK;
 }
 
+/*
+ * How many images inference takes in one go: so many that their maps stay in the second-level caches (an image needs about
+ * three of its largest), yet enough that reading the weights (packed, up to four times their size) does not cost more than a
+ * third of reading the maps. A net with a mixture gets whole batches, which its capacity and statistics are about.
+ */
+static int predict_at_once(const ful_net *net)
+{
+    const ful_graph *g = net->graph;
+    const int batch = net->options.batch_max;
+    double map = 0, maps = 0, weights = 0;
+    for (int i = 0; i < g->count; i++) {
+        const ful__node *node = &g->nodes[i];
+        if (node->type == &ful__op_moe) return batch;
+        if (!node->op || node->op->cost.macs == 0) continue;
+        const double bytes = (double)ful__count(node->shape) * sizeof(float);
+        map = bytes > map ? bytes : map;
+        maps += 2 * bytes; /* written and read */
+        for (int p = 0; p < node->op->n_params; p++) weights += (double)node->op->params[p].count * sizeof(float);
+    }
+    if (map == 0) return batch;
+    const double fit = ful_threads_get() * 0.75 * (double)ful_cpu_l2_bytes() / (3 * map), amortised = 3 * 4 * weights / maps;
+    const double want = fit > amortised ? fit : amortised;
+    if (want >= batch) return batch;
+    const int most = want < 1 ? 1 : (int)want, rounds = (batch + most - 1) / most;
+    return (batch + rounds - 1) / rounds;
+}
+
 static ful_status make_pass(ful_net *net, int split)
 {
     ful__pass *pass = &net->pass[split];
-    const ful__exec_spec spec = {.n_max = net->options.batch_max, .train = split == FUL__SPLIT_TRAIN};
+    const bool train = split == FUL__SPLIT_TRAIN;
+    pass->n_max = train ? net->options.batch_max : predict_at_once(net);
+    const ful__exec_spec spec = {.n_max = pass->n_max, .train = train};
     FUL_TRY(ful__exec_create(net->graph, &spec, &pass->exec));
     pass->stale = true;
     return FUL_OK;
@@ -86,18 +117,18 @@ static ful_status lay_out_params(ful_net *net)
 
 static ful_status make_work(ful_net *net)
 {
-    const int n = net->options.batch_max;
     size_t most = 0;
     for (int split = 0; split < FUL__SPLITS; split++) {
         ful__pass *pass = &net->pass[split];
         if (!pass->exec) continue;
-        pass->packed_at = ful__align64(ful__exec_work_bytes(pass->exec, n));
+        pass->packed_at = ful__align64(ful__exec_work_bytes(pass->exec, pass->n_max));
         const size_t bytes = pass->packed_at + ful__exec_packed_bytes(pass->exec);
         if (bytes > most) most = bytes;
     }
     FUL_TRY(ful__pages_alloc(&net->work, most, "the work memory and packed weights of a net"));
     if (!net->options.train) return FUL_OK;
-    return ful__pages_alloc(&net->logits, 2 * (size_t)n * (size_t)net->classes * sizeof(float), "the logits of a net");
+    return ful__pages_alloc(&net->logits, 2 * (size_t)net->options.batch_max * (size_t)net->classes * sizeof(float),
+                            "the logits of a net");
 }
 
 static ful_status build(ful_net *net)
@@ -303,9 +334,9 @@ ful_status ful_net_predict(ful_net *net, int n, const float *x, const int32_t *l
         FUL_FAIL_IF(label[i] < 0 || label[i] >= net->classes, FUL_ERR_DATA,
                     "cannot count label %d of image %d: the net has classes 0..%d", label[i], i, net->classes - 1);
     ful__pass *pass = &net->pass[FUL__SPLIT_EVAL];
-    for (int begin = 0; begin < n; begin += net->options.batch_max) {
+    for (int begin = 0; begin < n; begin += pass->n_max) {
         ful__exec_run run = start_run(net, FUL__SPLIT_EVAL);
-        run.n = n - begin < net->options.batch_max ? n - begin : net->options.batch_max;
+        run.n = n - begin < pass->n_max ? n - begin : pass->n_max;
         run.x = x + begin * ful__count(net->x);
         run.y = logits_out + (int64_t)begin * net->classes;
         run.label = label ? label + begin : NULL;

@@ -12,6 +12,7 @@ enum { FUL__SPLIT_TRAIN = 0, FUL__SPLIT_EVAL = 1, FUL__SPLITS = 2 };
 /* One way to run the net: for training, or for inference. */
 typedef struct ful__pass {
     ful__exec *exec;
+    int n_max;        /* images it takes at once: a step's batch, or what inference cuts a batch into */
     size_t packed_at; /* its packed weights in the net's work block, behind its own work */
     bool stale;       /* parameters changed, or the other pass ran, since they were written */
     ful__op **moe;    /* [n_moe] the mixtures, borrowed from exec */

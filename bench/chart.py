@@ -38,7 +38,7 @@ def reached(r, value):
 def targets(rows):
     """A bar a row: how much of its target it reached, 1 being all of it; the whisker is the range over the turns."""
     left, span, step, top = 300, 330, 26, 46
-    most = max([1.6, *(r["reached"] for r in rows)]) * 1.05
+    most = min(2.5, max([1.6, *(r["reached"] for r in rows)]) * 1.05)  # what is far beyond its target is cut off
     scale = span / most
     height = top + step * len(rows) + 30
     body = [text(10, 22, "Share of the target reached (1 = met)", "title")]
@@ -49,7 +49,7 @@ def targets(rows):
         y = top + i * step
         sign = "≥" if r["at_least"] else "≤"
         body += [text(left - 8, y + 13, r["work"].replace("  beside", "… beside"), "", "end"),
-                 f'<rect x="{left}" y="{y}" width="{max(1.0, r["reached"] * scale):.1f}" height="17" rx="2" '
+                 f'<rect x="{left}" y="{y}" width="{max(1.0, min(most, r["reached"]) * scale):.1f}" height="17" rx="2" '
                  f'class="{"met" if r["met"] else "missed"}"/>']
         if "ratio_range" in r:
             a, b = sorted(reached(r, v) for v in r["ratio_range"])

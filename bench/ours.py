@@ -72,8 +72,8 @@ class Ours:
         self.fulcrum, self.programs, self.threads, self.env = fulcrum, programs, threads, env
         self.peaks_file = None
 
-    def run(self, *command):
-        done = subprocess.run(command, capture_output=True, text=True, env=self.env, check=False)
+    def run(self, *command, env=None):
+        done = subprocess.run(command, capture_output=True, text=True, env=env or self.env, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
         return done.stdout
@@ -108,22 +108,27 @@ class Ours:
     def training_memory(self, net, batch):
         return peak_memory(self.bench_command(net, batch, 3, "--train-only"), self.env)
 
+    def with_cache(self, folder):
+        """The environment with decoded images and all else that is cached in this folder."""
+        return dict(self.env, XDG_CACHE_HOME=os.path.join(folder, "cache"))
+
     def idle_memory(self):
         return peak_memory([self.fulcrum, "doctor"], self.env)
 
     # fulcrum predict ------------------------------------------------------------------------------------------------------
 
     def make_model(self, folder):
-        self.env["XDG_CACHE_HOME"] = os.path.join(folder, "cache")
         png(os.path.join(folder, "image.png"))
         self.run(self.fulcrum, "train", "--quiet", "--out", os.path.join(folder, "run"), "--set", "net.arch=resnet20", "--set",
-                 "data.name=clusters", "--set", "data.gen_train=256", "--set", "data.gen_test=64", "--set", "train.epochs=1")
+                 "data.name=clusters", "--set", "data.gen_train=256", "--set", "data.gen_test=64", "--set", "train.epochs=1",
+                 env=self.with_cache(folder))
 
     def first_prediction(self, folder):
         """Seconds from starting the program to the first byte of its result."""
         command = [self.fulcrum, "predict", os.path.join(folder, "run"), os.path.join(folder, "image.png")]
+        env = self.with_cache(folder)
         start = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=self.env) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
             first = process.stdout.read(1)
             seconds = time.perf_counter() - start
             process.stdout.read()
@@ -137,9 +142,8 @@ class Ours:
         plan = os.path.join(folder, "plan.yaml")
         with open(plan, "w", encoding="utf-8") as f:
             f.write(STUDY)
-        self.env["XDG_CACHE_HOME"] = os.path.join(folder, "cache")
+        env = {k: v for k, v in self.with_cache(folder).items() if k != "OMP_NUM_THREADS"}
         start = time.perf_counter()
-        env = {k: v for k, v in self.env.items() if k != "OMP_NUM_THREADS"}
         done = subprocess.run([self.fulcrum, "study", plan, "--quiet", "--out", os.path.join(folder, "study"), "--jobs", str(jobs)],
                               capture_output=True, text=True, env=env, check=False)
         if done.returncode:

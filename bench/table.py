@@ -63,6 +63,15 @@ def bandwidth(peaks, bytes_used, threads):
     return max(entry["read_gb_s"][one], entry["update_gb_s"][one]), level
 
 
+def best_peaks(a, b):
+    """Of two measurements of one machine the better figure each: what disturbs a peak can only lower it."""
+    if isinstance(a, dict):
+        return {key: best_peaks(a[key], b[key]) for key in a}
+    if isinstance(a, list):
+        return [best_peaks(x, y) for x, y in zip(a, b)]
+    return max(a, b) if isinstance(a, float) else a
+
+
 def floor_of(case, peaks):
     """(seconds, what binds): MACs over the peak, bytes over the bandwidth, the larger."""
     work = case.get("work")
@@ -111,7 +120,7 @@ def make_rows(doc):
 def amount(value, unit):
     if unit == "bytes":
         return f"{value / 1e6:.0f} MB"
-    return f"{value:.1f} s" if value >= 10 else f"{1e3 * value:.1f} ms" if value >= 1e-3 else f"{1e6 * value:.0f} us"
+    return f"{value:.2f} s" if value >= 2 else f"{1e3 * value:.1f} ms" if value >= 1e-3 else f"{1e6 * value:.0f} us"
 
 
 def cells_of(r):

@@ -45,6 +45,7 @@ static void count_floats(const ful__step *s, ful__exec_row *row)
     const ful__op *op = s->op;
     const bool forward = row->pass == FUL__PASS_FORWARD, wants_x = forward || row->pass != FUL__PASS_DX;
     row->floats = ful__count(op->y) * (!forward && op->need.backward_y ? 2 : 1);
+    if (!forward && s->dy_more >= 0) row->floats += ful__count(op->y);
     for (int k = 0; k < op->n_x; k++) {
         if (wants_x && (forward || op->need.backward_x & 1u << k)) row->floats += ful__count(op->x[k]);
         if (!forward && row->pass != FUL__PASS_DW && s->dx[k] >= 0) row->floats += ful__count(op->x[k]);

@@ -65,6 +65,11 @@ class Rows(unittest.TestCase):
         self.assertEqual(level, "DRAM")  # 64 MiB do not fit the 32 MiB of L3
         self.assertAlmostEqual(seconds, 1 / 20)
 
+    def test_better_peak_counts(self):
+        other = json.loads(json.dumps(PEAKS)) | {"fma_gflops": [60.0, 90.0]}
+        best = table.best_peaks(PEAKS, other)
+        self.assertEqual(best, PEAKS | {"fma_gflops": [60.0, 100.0]})
+
     def test_targets_from_above(self):
         r = self.rows["train resnet20-moe", "beside the dense net of equal MACs"]
         self.assertAlmostEqual(r["ratio"], 0.115 / 0.105)

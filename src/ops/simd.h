@@ -131,6 +131,18 @@ INLINE void FN(vfence)(void)
 #endif
 }
 
+/* p[0], p[stride], p[2 stride], … */
+INLINE vf FN(vgather)(const float *p, int32_t stride)
+{
+#if SIMD_LEVEL == 2
+    return (vf)_mm512_i32gather_ps((__m512i)(FN(vlanes)() * stride), p, 4);
+#elif SIMD_LEVEL == 1
+    return (vf)_mm256_i32gather_ps(p, (__m256i)(FN(vlanes)() * stride), 4);
+#else
+    return (vf){p[0], p[stride], p[2 * (int64_t)stride], p[3 * (int64_t)stride]};
+#endif
+}
+
 /* a * b + c, rounded once where the CPU level can. */
 INLINE vf FN(vfma)(vf a, vf b, vf c)
 {
@@ -186,6 +198,7 @@ INLINE float FN(vsum)(vf v)
 #define vput            FN(vput)
 #define vstream         FN(vstream)
 #define vfence          FN(vfence)
+#define vgather         FN(vgather)
 #define vfma            FN(vfma)
 #define vrelu           FN(vrelu)
 #define vwhere_positive FN(vwhere_positive)

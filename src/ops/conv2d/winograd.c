@@ -49,8 +49,9 @@ typedef struct wino_kernels {
                    const wino_window *t);
     void (*multiply)(const wino_product *p);
     void (*accumulate)(const wino_product *p, float *du);
-    void (*filter)(const float *g, float *u, int64_t spread);
+    void (*filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread);
     void (*filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg);
+    void (*add_filters)(const float *dg, float *dw, int64_t stride);
 } wino_kernels;
 
 /* Sums a kernel keeps in registers, and the tiles' counts are multiples of it. */
@@ -323,14 +324,10 @@ static void pack_square(void *ctx, int64_t square, int thread)
     const int64_t lanes = p->kernels->lanes, in = p->plan->x.c, out = p->plan->y.c;
     const int64_t c0 = square % (in / lanes) * lanes, b = square / (in / lanes), o0 = b * lanes;
     float *u = p->u + b / p->group * in * p->group * lanes + b % p->group * lanes;
-    float g[3 * 3 * LANES_MAX];
-    for (int64_t c = c0; c < c0 + lanes; c++) {
-        for (int64_t i = 0; i < lanes; i++) {
-            const float *from = p->w + (p->dx ? c * out + o0 + i : (o0 + i) * in + c) * 9;
-            for (int k = 0; k < 9; k++) g[k * lanes + i] = from[p->dx ? 8 - k : k];
-        }
-        p->kernels->filter(g, u + c * p->group * lanes, filter_spread(p->plan));
-    }
+    const int64_t lane = p->dx ? 9 : in * 9, channel = p->dx ? out * 9 : 9;
+    for (int64_t c = c0; c < c0 + lanes; c++)
+        p->kernels->filter(p->w + o0 * lane + c * channel, (int32_t)lane, p->dx, u + c * p->group * lanes,
+                           filter_spread(p->plan));
 }
 
 void ful__winograd_pack(const ful__winograd *plan, const float *w, bool dx, float *packed)
@@ -378,12 +375,11 @@ static void grad_filters(void *ctx, int64_t square, int thread)
     const int64_t lanes = p->kernels->lanes, in = p->plan->x.c, out = p->plan->y.c;
     const int64_t c0 = square % (in / lanes) * lanes, o0 = square / (in / lanes) * lanes;
     const float *du = p->scratch + FREQUENCIES * (p->areas.v_spread + p->areas.m_spread);
-    float dg[3 * 3 * LANES_MAX];
-    for (int64_t c = c0; c < c0 + lanes; c++) {
-        p->kernels->filter_gradient(du + c * out + o0, filter_spread(p->plan), p->pieces, p->areas.all, dg);
-        for (int64_t i = 0; i < lanes; i++)
-            for (int k = 0; k < 9; k++) p->dw[((o0 + i) * in + c) * 9 + k] += dg[k * lanes + i];
-    }
+    float dg[LANES_MAX * 3 * 3 * LANES_MAX];
+    for (int64_t i = 0; i < lanes; i++)
+        p->kernels->filter_gradient(du + (c0 + i) * out + o0, filter_spread(p->plan), p->pieces, p->areas.all,
+                                    dg + i * 9 * lanes);
+    p->kernels->add_filters(dg, p->dw + (o0 * in + c0) * 9, in * 9);
 }
 
 void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch)

@@ -263,15 +263,15 @@ TARGET static void FN(wino_accumulate)(const wino_product *p, float *du)
     }
 }
 
-/* U of LANES filters: g[i*3+j][lane] -> u[f*spread + lane]. */
-TARGET static void FN(wino_filter)(const float *g, float *u, int64_t spread)
+/* U of LANES filters, `stride` floats apart: u[f*spread + lane]. turned: by 180 degrees. */
+TARGET static void FN(wino_filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread)
 {
     vf half[6][3];
 #pragma GCC unroll 3
     for (int j = 0; j < 3; j++) {
         vf in[3], out[6];
 #pragma GCC unroll 3
-        for (int i = 0; i < 3; i++) in[i] = vload(g + (i * 3 + j) * LANES);
+        for (int i = 0; i < 3; i++) in[i] = vgather(g + (turned ? 8 - i * 3 - j : i * 3 + j), stride);
         FN(wino_g)(in, out);
 #pragma GCC unroll 6
         for (int i = 0; i < 6; i++) half[i][j] = out[i];
@@ -310,6 +310,16 @@ TARGET static void FN(wino_filter_gradient)(const float *du, int64_t spread, int
     }
 }
 
+/* dw of LANES output channels, `stride` floats apart, += dg[c][k][lane] of LANES input channels: rows of LANES*9 floats. */
+TARGET static void FN(wino_add_filters)(const float *dg, float *dw, int64_t stride)
+{
+    for (int lane = 0; lane < LANES; lane++)
+        for (int j = 0; j < LANES * 9; j += LANES) {
+            float *to = dw + lane * stride + j;
+            vstore(to, vload(to) + vgather(dg + j * LANES + lane, LANES));
+        }
+}
+
 static const wino_kernels FN(kernels) = {
     .lanes = LANES,
     .input = FN(wino_input),
@@ -319,4 +329,5 @@ static const wino_kernels FN(kernels) = {
     .accumulate = FN(wino_accumulate),
     .filter = FN(wino_filter),
     .filter_gradient = FN(wino_filter_gradient),
+    .add_filters = FN(wino_add_filters),
 };

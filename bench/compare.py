@@ -216,7 +216,8 @@ class Bench:
 def write(folder, doc):
     rows = table.make_rows(doc)
     kernels = "".join(f"{case}: {names}\n" for case, names in table.kernels_of(doc).items())
-    text = "\n".join(table.header(doc)) + "\n\n" + table.as_text(rows) + "\nour convolutions ran on\n" + kernels
+    notes = "".join(f"{note}\n" for note in table.memory_notes(doc))
+    text = "\n".join(table.header(doc)) + "\n\n" + table.as_text(rows) + "\n" + notes + "\nour convolutions ran on\n" + kernels
     for name, content in (("bench.json", json.dumps(doc | {"rows": rows}, indent=1) + "\n"), ("table.txt", text),
                           ("ratios.svg", chart.targets(rows))):
         with open(os.path.join(folder, name), "w", encoding="utf-8") as f:

@@ -28,9 +28,7 @@ def results_block(doc):
         if missed else ""))
     failed = {f"{case}: {variant}: {why}" for case, c in doc["cases"].items() for variant, why in c.get("failed", {}).items()}
     out += [""] + [f"- could not run {f}" for f in sorted(failed)] if failed else []
-    idle = {name: c["idle"] for name, c in doc["cases"].items() if "idle" in c}
-    for name, values in idle.items():
-        out += ["", f"{name}: before any net is made, PyTorch's process holds {values['torch'] / 1e6:.0f} MB and Fulcrum's {values['ours'] / 1e6:.0f} MB."]
+    out += ["", *(f"- {note}" for note in table.memory_notes(doc))]
     return "\n".join(out)
 
 

@@ -167,6 +167,19 @@ def header(doc):
     return lines
 
 
+def memory_notes(doc):
+    """A library's own code counts in its process: what training takes beyond that."""
+    out = []
+    for name, case in doc["cases"].items():
+        if "idle" not in case:
+            continue
+        idle, (_, theirs) = case["idle"], best_of(case["series"], "torch/")
+        ours = median(case["series"]["ours"])
+        out.append(f"{name}: before a net is made, PyTorch's process holds {amount(idle['torch'], 'bytes')} and Fulcrum's "
+                   f"{amount(idle['ours'], 'bytes')}; beyond that, training takes {(ours - idle['ours']) / (median(theirs) - idle['torch']):.2f} × PyTorch's")
+    return out
+
+
 def kernels_of(doc):
     """case -> "kernel pass xN, …" of our convolutions."""
     out = {}

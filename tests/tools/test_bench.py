@@ -89,6 +89,7 @@ class Rows(unittest.TestCase):
         self.assertIn("≤ 50.0 ms", text)
         self.assertEqual(len(set(map(len, (line.split("|") for line in table.as_markdown(rows).splitlines())))), 1)
         self.assertIn("load 0.1 before", table.header(document())[0])
+        self.assertIn("0.32 × PyTorch's", table.memory_notes(document())[0])  # (200 - 10) / (1000 - 400)
         self.assertEqual(table.kernels_of(document())["train resnet18"], "jit forward ×3")
 
     def test_chart_is_xml(self):

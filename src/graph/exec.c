@@ -382,12 +382,109 @@ static ful_status check_run(const ful__exec *exec, const ful__exec_run *run)
     return FUL_OK;
 }
 
-ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run)
+static ful_status forward(ful__exec *exec, const ful__exec_run *run)
 {
-    FUL_TRY(check_run(exec, run));
     frame f = frame_of(exec, run);
     for (int i = 0; i < exec->p.n_steps && run->n > 0; i++) FUL_TRY(run->times ? timed_forward(&f, i) : step_forward(&f, i));
     return FUL_OK;
+}
+
+/*
+ * Inference of a small net in slices: a thread takes a few images through all steps before it takes others, so that what passes
+ * from step to step stays in its caches. A slice is a run of its own, in a share of the work memory, with the same bits.
+ */
+typedef struct slices {
+    ful__exec *exec;
+    const ful__exec_run *run;
+    int64_t count;
+    size_t work_bytes; /* of one thread */
+    ful_status *status;
+    ful__counters *counters;
+} slices;
+
+enum { SLICE_BYTES = 1 << 20, SLICE_PACKED_BYTES = 2 << 20, SLICES_MAX = 512 };
+
+static bool image_by_image(const ful__op_type *type)
+{
+    const ful__op_type *const types[] = {
+        &ful__op_conv2d, &ful__op_conv_fused, &ful__op_linear, &ful__op_batchnorm, &ful__op_layernorm,
+        &ful__op_act,    &ful__op_add,        &ful__op_pool,   &ful__op_dropout,   &ful__op_global_avg_pool,
+        &ful__op_scale,  &ful__op_flatten,    &ful__op_reorder};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (type == types[i]) return true;
+    return false;
+}
+
+static size_t slice_bytes(const ful__exec *exec, int64_t n, int64_t count)
+{
+    return ful__align64(ful__exec_work_bytes(exec, (int)((n + count - 1) / count)));
+}
+
+/* How many slices a run goes in: 1 where weights would be read too often, where an op is about the whole batch, or where the
+ * work memory does not hold a share for each thread. */
+static int64_t slices_of(const ful__exec *exec, int n)
+{
+    const ful__program *p = &exec->p;
+    const int threads = ful_threads_get();
+    if (p->spec.train || p->spec.off || n < 2 || p->packed_bytes > SLICE_PACKED_BYTES || ful__parallel_active()) return 1;
+    for (int i = 0; i < p->n_steps; i++)
+        if (!image_by_image(p->steps[i].op->type)) return 1;
+    const int64_t images = SLICE_BYTES / (p->work_per_image + 1) + 1;
+    int64_t count = (n + images - 1) / images;
+    if (count < threads) count = threads;
+    if (count > SLICES_MAX) count = SLICES_MAX;
+    if (count > n) count = n;
+    const int64_t at_once = threads < count ? threads : count;
+    return (size_t)at_once * slice_bytes(exec, n, count) <= ful__exec_work_bytes(exec, n) ? count : 1;
+}
+
+static void forward_slice(void *ctx, int64_t i, int thread)
+{
+    const slices *s = ctx;
+    const ful__program *p = &s->exec->p;
+    ful__exec_run r = *s->run;
+    int64_t begin, end;
+    ful__share(s->run->n, s->count, i, &begin, &end);
+    r.n = (int)(end - begin);
+    r.x += begin * ful__count(p->tensors[0].shape);
+    r.y += begin * ful__count(p->tensors[p->output].shape);
+    r.row = r.row ? r.row + begin : NULL;
+    r.label = r.label ? r.label + begin : NULL;
+    r.work = (char *)r.work + (size_t)thread * s->work_bytes;
+    r.counters = &s->counters[i];
+    s->status[i] = forward(s->exec, &r);
+}
+
+static ful_status forward_in_slices(ful__exec *exec, const ful__exec_run *run, int64_t count)
+{
+    ful_status status[SLICES_MAX] = {FUL_OK};
+    ful__counters counters[SLICES_MAX] = {{0}};
+    ful__exec_run fresh = *run;
+    slices s = {exec, run, count, slice_bytes(exec, run->n, count), status, counters};
+    if (run->repack) { /* the weights once, by the first slice alone */
+        forward_slice(&s, 0, 0);
+        FUL_TRY(status[0]);
+        fresh.repack = false;
+        s.run = &fresh;
+        counters[0] = (ful__counters){0};
+    }
+    ful__parallel_for(count, forward_slice, &s);
+    for (int64_t i = 0; i < count; i++) {
+        if (status[i] != FUL_OK) forward_slice(&s, i, 0); /* again, for a sentence in this thread */
+        FUL_TRY(status[i]);
+        if (!run->counters) continue;
+        run->counters->macs += counters[i].macs;
+        run->counters->macs_routed += counters[i].macs_routed;
+        run->counters->macs_router += counters[i].macs_router;
+    }
+    return FUL_OK;
+}
+
+ful_status ful__exec_forward(ful__exec *exec, const ful__exec_run *run)
+{
+    FUL_TRY(check_run(exec, run));
+    const int64_t count = run->times ? 1 : slices_of(exec, run->n);
+    return count > 1 ? forward_in_slices(exec, run, count) : forward(exec, run);
 }
 
 ful_status ful__exec_backward(ful__exec *exec, const ful__exec_run *run)

@@ -42,6 +42,8 @@ typedef struct bn_grad {
     float *g;
 } bn_grad;
 
+enum { BN_AHEAD = 1024 }; /* floats */
+
 typedef struct bn_kernels {
     void (*stats)(const bn_span *s, const float *x, const bn_sums *out);
     void (*apply)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, bool relu);

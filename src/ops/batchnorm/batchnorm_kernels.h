@@ -10,6 +10,13 @@ INLINE void FN(result)(float *p, vf v, const int tail, bool stream)
         vput(p, v, tail);
 }
 
+/* A value of a lone stream, with what comes BN_AHEAD later sent for: the hardware's own guess ends at a page. */
+INLINE vf FN(next)(const float *p, const int tail)
+{
+    if (!tail) __builtin_prefetch(p + BN_AHEAD);
+    return vget(p, tail);
+}
+
 /* s1 += sum (x - shift), s2 += sum (x - shift)^2 over the rows. */
 INLINE void FN(stats_strip)(const bn_span *s, const float *x, const bn_sums *out, int col, const int nv, const int unroll,
                             const int tail)
@@ -24,7 +31,7 @@ INLINE void FN(stats_strip)(const bn_span *s, const float *x, const bn_sums *out
     for (; r + unroll <= rows; r += unroll, p += unroll * width)
 #pragma GCC unroll 4
         for (int k = 0; k < nv * unroll; k++) {
-            const vf e = vget(p + k / nv * width + k % nv * LANES, tail) - shift[k % nv];
+            const vf e = FN(next)(p + k / nv * width + k % nv * LANES, tail) - shift[k % nv];
             s1[k] += e;
             s2[k] += e * e;
         }

@@ -17,7 +17,7 @@
 #include "core/parallel.h"
 #include "ops/slabs.h"
 
-enum { DW_KERNEL_MAX = 5, DW_CELLS = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
+enum { DW_KERNEL_MAX = 5, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
 
 /*
  * One pass over a map: pixel (y, x) of the source stands at (y, x) * up + pad of a grid that is 0 elsewhere, and output (y, x)

@@ -98,11 +98,21 @@ INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const
     for (int i = 0; i < N; i++) vstream(far + (at + i) * FN(BLOCK), sum[i]);
 }
 
-INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far,
-                          const int K, const int S, const bool relu)
+/* A row of `count` outputs. */
+INLINE void FN(slide_row)(const vf *const *rows, const int *taps, int n_rows, const float *weights, vf start, float *out,
+                          float *far, int count, const int K, const int S, const bool relu)
+{
+    int i = 0;
+    for (; i + FN(PIXELS) <= count; i += FN(PIXELS))
+        FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, FN(PIXELS), K, S, relu);
+    for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 4, K, S, relu);
+    for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 1, K, S, relu);
+}
+
+INLINE void FN(slide_tiles)(const dw_walk *w, const float *src, const float *weights, vf start, float *out, float *far,
+                            const int K, const int S, const bool relu)
 {
     FN(ring) ring;
-    const vf start = bias ? vload(bias) : (vf){0};
     const vf *rows[DW_KERNEL_MAX];
     int taps[DW_KERNEL_MAX];
     const int tile = FN(tile)(w, K, S);
@@ -111,15 +121,57 @@ INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weigh
         FN(ring_start)(&ring, w, x, count, K, S);
         for (int y = 0; y < w->out_h; y++) {
             const int n_rows = FN(ring_rows)(&ring, w, src, y, rows, taps, K, S);
-            float *to = out + ((int64_t)y * w->out_w + x) * FN(BLOCK);
-            float *past = far ? far + (to - out) : NULL;
-            int i = 0;
-            for (; i + FN(PIXELS) <= count; i += FN(PIXELS))
-                FN(pixels)(rows, taps, n_rows, weights, start, to, past, i, FN(PIXELS), K, S, relu);
-            for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, to, past, i, 4, K, S, relu);
-            for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, to, past, i, 1, K, S, relu);
+            const int64_t at = ((int64_t)y * w->out_w + x) * FN(BLOCK);
+            FN(slide_row)(rows, taps, n_rows, weights, start, out + at, far ? far + at : NULL, count, K, S, relu);
         }
     }
+}
+
+/* A small map stands in the first-level cache as a whole, its padding around it: the board. */
+INLINE bool FN(board_fits)(const dw_walk *w, const int K, const int S)
+{
+    return (int64_t)((w->out_w - 1) * S + K) * ((w->out_h - 1) * S + K) <= DW_BOARD;
+}
+
+INLINE void FN(board_fill)(vf *cell, const dw_walk *w, const float *src, const int K, const int S)
+{
+    const int width = (w->out_w - 1) * S + K, height = (w->out_h - 1) * S + K, U = w->up;
+    for (int y = 0; y < height; y++, cell += width) {
+        const int row = y - w->pad_h;
+        const bool empty = row < 0 || row % U != 0 || row / U >= w->src_h;
+        const int first = w->pad_w, last = (w->src_w - 1) * U + 1 + first; /* of the row's own cells */
+        for (int x = 0; x < width; x++)
+            if (empty || U > 1 || x < first || x >= last) cell[x] = (vf){0};
+        const float *from = src + (int64_t)(row / U) * w->src_w * FN(BLOCK);
+        if (empty) continue;
+        for (int x = first; x < last && x < width; x += U, from += FN(BLOCK)) cell[x] = vload(from);
+    }
+}
+
+INLINE void FN(slide_board)(const dw_walk *w, const float *src, const float *weights, vf start, float *out, float *far,
+                            const int K, const int S, const bool relu)
+{
+    vf cell[DW_BOARD];
+    static const int taps[DW_KERNEL_MAX] = {0, 1, 2, 3, 4};
+    const int width = (w->out_w - 1) * S + K;
+    FN(board_fill)(cell, w, src, K, S);
+    for (int y = 0; y < w->out_h; y++) {
+        const vf *rows[DW_KERNEL_MAX];
+        const int64_t at = (int64_t)y * w->out_w * FN(BLOCK);
+#pragma GCC unroll 8
+        for (int k = 0; k < K; k++) rows[k] = cell + (y * S + k) * width;
+        FN(slide_row)(rows, taps, K, weights, start, out + at, far ? far + at : NULL, w->out_w, K, S, relu);
+    }
+}
+
+INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far,
+                          const int K, const int S, const bool relu)
+{
+    const vf start = bias ? vload(bias) : (vf){0};
+    if (FN(board_fits)(w, K, S))
+        FN(slide_board)(w, src, weights, start, out, far, K, S, relu);
+    else
+        FN(slide_tiles)(w, src, weights, start, out, far, K, S, relu);
 }
 
 /* sum[kx] += sum over i of x[i S + kx] * dy[i]: even and odd pixels apart, which hides the latency of the addition. */
@@ -151,7 +203,7 @@ INLINE void FN(weigh_row)(const vf *x, const float *dy, int count, float *sum, c
     for (int kx = 0; kx < K; kx++) vstore(sum + kx * FN(BLOCK), even[kx] + odd[kx]);
 }
 
-INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
+INLINE void FN(weigh_tiles)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
 {
     FN(ring) ring;
     const vf *rows[DW_KERNEL_MAX];
@@ -166,6 +218,48 @@ INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, flo
             for (int r = 0; r < n_rows; r++) FN(weigh_row)(rows[r], g, count, sum + taps[r] * K * FN(BLOCK), K, S);
         }
     }
+}
+
+INLINE void FN(weigh_board)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
+{
+    vf cell[DW_BOARD];
+    const int width = (w->out_w - 1) * S + K;
+    FN(board_fill)(cell, w, x, K, S);
+    for (int k = 0; k < K; k++) {
+        vf total[DW_KERNEL_MAX], other[DW_KERNEL_MAX];
+#pragma GCC unroll 8
+        for (int kx = 0; kx < K; kx++) total[kx] = other[kx] = (vf){0};
+        for (int y = 0; y < w->out_h; y++) {
+            const vf *row = cell + (y * S + k) * width;
+            const float *g = dy + (int64_t)y * w->out_w * FN(BLOCK);
+            int i = 0;
+            for (; i + 2 <= w->out_w; i += 2, g += 2 * FN(BLOCK)) {
+                const vf even = vload(g), odd = vload(g + FN(BLOCK));
+#pragma GCC unroll 8
+                for (int kx = 0; kx < K; kx++) {
+                    total[kx] = vfma(row[i * S + kx], even, total[kx]);
+                    other[kx] = vfma(row[(i + 1) * S + kx], odd, other[kx]);
+                }
+            }
+            if (i == w->out_w) continue;
+            const vf even = vload(g);
+#pragma GCC unroll 8
+            for (int kx = 0; kx < K; kx++) total[kx] = vfma(row[i * S + kx], even, total[kx]);
+        }
+#pragma GCC unroll 8
+        for (int kx = 0; kx < K; kx++) {
+            float *to = sum + (k * K + kx) * FN(BLOCK);
+            vstore(to, vload(to) + (total[kx] + other[kx]));
+        }
+    }
+}
+
+INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
+{
+    if (FN(board_fits)(w, K, S))
+        FN(weigh_board)(w, x, dy, sum, K, S);
+    else
+        FN(weigh_tiles)(w, x, dy, sum, K, S);
 }
 
 /* Every lane of a block: the base level takes it in parts. */

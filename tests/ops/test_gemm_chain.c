@@ -61,9 +61,9 @@ enum { ROOM = 3 }; /* columns of C behind the last, which nobody may touch */
 
 typedef struct product {
     int m, n, k;
-    bool a_transposed, b_transposed, indexed, biased, accumulate, keep;
+    bool a_transposed, b_transposed, indexed, biased, accumulate, keep, slope, raw; /* raw: B is not packed beforehand */
     ful_act act;
-    float *a, *b, *bias, *old, *want, *want_pre;
+    float *a, *b, *bias, *old, *u, *want, *want_pre;
     uint32_t *index;
 } product;
 
@@ -76,6 +76,12 @@ static float one_act(ful_act act, float x)
     case FUL_ACT_HARD_SWISH: return ful__scalar_hard_swish(x);
     default: return x;
     }
+}
+
+static float one_slope(ful_act act, float u, float x)
+{
+    ful__act_backward(act, &u, &x, &x, 1);
+    return x;
 }
 
 static int64_t a_rs(const product *p)
@@ -105,6 +111,7 @@ static void product_init(product *p)
     p->b = draw("b", (size_t)(p->n + 2) * (size_t)(p->k + 2));
     p->bias = draw("bias", (size_t)p->n);
     p->old = draw("old", c);
+    p->u = draw("u", c);
     p->want = draw("old", c);
     p->want_pre = draw("old", c);
     p->index = malloc((size_t)(p->m + 1) * sizeof *p->index);
@@ -116,7 +123,7 @@ static void product_init(product *p)
             float sum = p->accumulate ? p->old[at] : p->biased ? p->bias[j] : 0;
             for (int q = 0; q < p->k; q++) sum = fmaf(p->a[row * a_rs(p) + q * a_cs(p)], p->b[q * b_rs(p) + j * b_cs(p)], sum);
             if (p->keep) p->want_pre[at] = sum;
-            p->want[at] = one_act(p->act, sum);
+            p->want[at] = p->slope ? one_slope(p->act, p->u[at], sum) : one_act(p->act, sum);
         }
 }
 
@@ -126,6 +133,7 @@ static void product_deinit(product *p)
     free(p->b);
     free(p->bias);
     free(p->old);
+    free(p->u);
     free(p->want);
     free(p->want_pre);
     free(p->index);
@@ -151,22 +159,30 @@ static void attempt_init(attempt *t, const product *p)
     ful__gemm_pack(t->packed, p->b, b_rs(p), b_cs(p), p->k, p->n, 0, half);
     t->job = (ful__gemm_job){.m = p->m, .n = p->n, .k = p->k, .a = p->a, .a_rs = a_rs(p), .a_cs = a_cs(p)};
     t->job.row_index = p->indexed ? p->index : NULL;
-    t->job.b_packed = t->packed;
+    if (p->raw) {
+        t->job.b = p->b;
+        t->job.b_rs = b_rs(p);
+        t->job.b_cs = b_cs(p);
+    } else {
+        t->job.b_packed = t->packed;
+    }
     t->job.c = t->c;
     t->job.ldc = p->n + ROOM;
     t->job.bias = p->biased ? p->bias : NULL;
     t->job.accumulate = p->accumulate;
     t->job.act = p->act;
     t->job.pre_act = p->keep ? t->pre : NULL;
+    t->job.slope_of = p->slope ? p->u : NULL;
 }
 
 static void attempt_judge(attempt *t, const product *p)
 {
     const size_t count = (size_t)p->m * (size_t)(p->n + ROOM);
     char what[160];
-    snprintf(what, sizeof what, "m=%d n=%d k=%d aT=%d bT=%d index=%d bias=%d accumulate=%d act=%d flags=%x threads=%d", p->m,
-             p->n, p->k, p->a_transposed, p->b_transposed, p->indexed, p->biased, p->accumulate, p->act, ful_cpu_flags(),
-             ful_threads_get());
+    snprintf(what, sizeof what,
+             "m=%d n=%d k=%d aT=%d bT=%d index=%d bias=%d accumulate=%d act=%d slope=%d raw=%d flags=%x threads=%d", p->m, p->n,
+             p->k, p->a_transposed, p->b_transposed, p->indexed, p->biased, p->accumulate, p->act, p->slope, p->raw,
+             ful_cpu_flags(), ful_threads_get());
     assert_bits(t->c, p->want, count, what);
     assert_bits(t->pre, p->want_pre, count, what);
     free(t->packed);
@@ -177,10 +193,13 @@ static void attempt_judge(attempt *t, const product *p)
 static void run_one(void *ctx)
 {
     product *p = ctx;
-    attempt t;
-    attempt_init(&t, p);
-    ful__gemm_grouped(&t.job, 1);
-    attempt_judge(&t, p);
+    for (int raw = 0; raw < 2; raw++) {
+        attempt t;
+        p->raw = raw;
+        attempt_init(&t, p);
+        ful__gemm_grouped(&t.job, 1);
+        attempt_judge(&t, p);
+    }
 }
 
 static void test_every_edge(void **state)
@@ -206,8 +225,8 @@ static void test_epilogues(void **state)
 {
     (void)state;
     for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++)
-        for (int keep = 0; keep < 2; keep++) {
-            product p = {.m = 27, .n = 37, .k = 19, .biased = true, .act = act, .keep = keep};
+        for (int kind = 0; kind < 3; kind++) {
+            product p = {.m = 27, .n = 37, .k = 19, .act = act, .biased = kind < 2, .keep = kind == 1, .slope = kind == 2};
             product_init(&p);
             everywhere(run_one, &p);
             product_deinit(&p);
@@ -217,7 +236,20 @@ static void test_epilogues(void **state)
 static void test_large(void **state)
 {
     (void)state;
-    product p = {.m = 61, .n = 133, .k = 530, .biased = true, .b_transposed = true}; /* several blocks of k, pieces, panels */
+    for (int b_transposed = 0; b_transposed < 2; b_transposed++) {
+        product p = {.m = 61, .n = 133, .k = 530, .biased = true}; /* several blocks of k, pieces, panels */
+        p.b_transposed = b_transposed;
+        product_init(&p);
+        everywhere(run_one, &p);
+        product_deinit(&p);
+    }
+}
+
+/* More rows than share a packed panel, in one piece and in many. */
+static void test_many_rows(void **state)
+{
+    (void)state;
+    product p = {.m = 467, .n = 70, .k = 9, .indexed = true, .b_transposed = true, .act = FUL_ACT_RELU};
     product_init(&p);
     everywhere(run_one, &p);
     product_deinit(&p);
@@ -246,6 +278,8 @@ static void test_groups(void **state)
     for (int i = 0; i < GROUP; i++) {
         p[i] = (product){
             .m = i * 7 % 23, .n = 1 + i * 5 % 40, .k = i * 3 % 31, .biased = i & 1, .indexed = i & 2, .act = (ful_act)(i % 5)};
+        p[i].b_transposed = i % 3 == 0;
+        p[i].raw = i % 4 == 0;
         product_init(&p[i]);
     }
     everywhere(run_group, p);
@@ -258,32 +292,42 @@ static void test_groups(void **state)
 typedef struct outer {
     int rows, m, n;
     bool a_indexed, b_indexed;
-    float *a, *b, *old, *first; /* first: what the first run gave */
-    double *want, *size;
+    float *a, *b, *old, *first; /* C and behind it a_sums [m]; first: what the first run gave */
+    double *want, *size;        /* of the same */
     uint32_t *index;
 } outer;
 
+static size_t outer_count(const outer *p)
+{
+    return (size_t)p->m * (size_t)(p->n + ROOM);
+}
+
 static void outer_init(outer *p)
 {
-    const size_t c = (size_t)p->m * (size_t)(p->n + ROOM);
+    const size_t c = outer_count(p), all = c + (size_t)p->m;
     p->a = draw("a", (size_t)(p->rows + 1) * (size_t)(p->m + 1));
     p->b = draw("b", (size_t)(p->rows + 1) * (size_t)(p->n + 2));
-    p->old = draw("old", c);
+    p->old = draw("old", all);
     p->first = NULL;
-    p->want = calloc(c + 1, sizeof(double));
-    p->size = calloc(c + 1, sizeof(double));
+    p->want = calloc(all + 1, sizeof(double));
+    p->size = calloc(all + 1, sizeof(double));
     p->index = malloc((size_t)(p->rows + 1) * sizeof *p->index);
     assert_true(p->want && p->size && p->index);
     for (int r = 0; r < p->rows; r++) p->index[r] = (uint32_t)(p->rows - 1 - r) / 2;
-    for (size_t i = 0; i < c; i++) p->size[i] = fabs(p->want[i] = (double)p->old[i]);
-    for (int r = 0; r < p->rows; r++)
-        for (int i = 0; i < p->m; i++)
+    for (size_t i = 0; i < all; i++) p->size[i] = fabs(p->want[i] = (double)p->old[i]);
+    for (int r = 0; r < p->rows; r++) {
+        const int64_t ra = p->a_indexed ? p->index[r] : (uint32_t)r, rb = p->b_indexed ? p->index[r] : (uint32_t)r;
+        for (int i = 0; i < p->m; i++) {
+            const double a = (double)p->a[ra * (p->m + 1) + i];
+            p->want[c + (size_t)i] += a;
+            p->size[c + (size_t)i] += fabs(a);
             for (int j = 0; j < p->n; j++) {
-                const int64_t ra = p->a_indexed ? p->index[r] : (uint32_t)r, rb = p->b_indexed ? p->index[r] : (uint32_t)r;
-                const double term = (double)p->a[ra * (p->m + 1) + i] * (double)p->b[rb * (p->n + 2) + j];
+                const double term = a * (double)p->b[rb * (p->n + 2) + j];
                 p->want[i * (p->n + ROOM) + j] += term;
                 p->size[i * (p->n + ROOM) + j] += fabs(term);
             }
+        }
+    }
 }
 
 static void outer_deinit(outer *p)
@@ -309,19 +353,21 @@ static ful__gemm_tn_job outer_job(const outer *p, float *c)
                               .ldb = p->n + 2,
                               .b_index = p->b_indexed ? p->index : NULL,
                               .c = c,
-                              .ldc = p->n + ROOM};
+                              .ldc = p->n + ROOM,
+                              .a_sums = c + outer_count(p)};
 }
 
 /* Right, and the same bits as ever before; the columns behind are as they were. Takes c. */
 static void outer_judge(outer *p, float *c)
 {
-    const size_t count = (size_t)p->m * (size_t)(p->n + ROOM);
-    for (size_t i = 0; i < count; i++)
-        if (!(fabs((double)c[i] - p->want[i]) <= 1e-6 * p->size[i] &&
-              ((int)(i % (size_t)(p->n + ROOM)) < p->n || c[i] == p->old[i])))
+    const size_t count = outer_count(p), all = count + (size_t)p->m;
+    for (size_t i = 0; i < all; i++) {
+        const bool behind = i < count && (int)(i % (size_t)(p->n + ROOM)) >= p->n;
+        if (!(fabs((double)c[i] - p->want[i]) <= 1e-6 * p->size[i]) || (behind && c[i] != p->old[i]))
             fail_msg("rows=%d m=%d n=%d: value %zu is %g, not %g", p->rows, p->m, p->n, i, (double)c[i], p->want[i]);
+    }
     if (p->first) {
-        assert_bits(c, p->first, count, "again");
+        assert_bits(c, p->first, all, "again");
         free(c);
     } else {
         p->first = c;
@@ -330,7 +376,7 @@ static void outer_judge(outer *p, float *c)
 
 static float *outer_copy(const outer *p)
 {
-    const size_t bytes = (size_t)p->m * (size_t)(p->n + ROOM) * sizeof(float);
+    const size_t bytes = (outer_count(p) + (size_t)p->m) * sizeof(float);
     float *c = malloc(bytes + 1);
     assert_non_null(c);
     memcpy(c, p->old, bytes);
@@ -409,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_every_edge),
         cmocka_unit_test(test_epilogues),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_many_rows),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_weight_gradient_is_a_chain),
         cmocka_unit_test(test_weight_gradients_of_experts),

@@ -213,7 +213,7 @@ static ful_status read_layers(const json_t *state, ful__run *run)
     FUL_FAIL_IF(json_array_size(layers) != n || (run->h.batch > 0 && json_array_size(stats) != n), FUL_ERR_FORMAT,
                 "its state must have %zu mixture layers", n);
     for (int i = 0; i < run->n_layers; i++) {
-        int64_t signs[2];
+        int64_t signs[2] = {0};
         FUL_TRY(read_ints(json_array_get(layers, (size_t)i), "signs", signs, 2));
         run->layers[i].signs[0] = (int)signs[0];
         run->layers[i].signs[1] = (int)signs[1];

@@ -29,8 +29,9 @@ def fit(points):
 
 
 def expert_model(points, peaks, width, hidden, tokens, k):
-    """What MoE time would be if more experts cost their router and weight traffic alone: the first point plus the router's MACs at
-    the peak and the weights moved four times (read forward and backward, their gradient read and written)."""
+    """What MoE time would be if more experts cost their router and weight traffic alone: the router's MACs at the peak and the
+    weights moved four times (read forward and backward, their gradient read and written), on top of what remains of the best point
+    without these."""
 
     def extra(experts):
         one = 0 if peaks["threads"] == 1 else 1
@@ -39,8 +40,8 @@ def expert_model(points, peaks, width, hidden, tokens, k):
         moved = 4 * 4 * used * (2 * width * hidden + width + hidden)
         return router + 1e-9 * moved / table.bandwidth(peaks, moved / 2, peaks["threads"])[0]
 
-    first = points[0]
-    return [[e, first[1] + extra(e) - extra(first[0])] for e, _ in points]
+    rest = min(seconds - extra(e) for e, seconds in points)
+    return [[e, rest + extra(e)] for e, _ in points]
 
 
 class Scaling:

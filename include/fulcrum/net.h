@@ -35,7 +35,7 @@ typedef struct ful_net_config {
     int classes;             /* filled from the data set when 0 */
     double dropout;          /* before the classifier (default 0) */
     double drop_path;        /* stochastic depth of the last block, linear over depth (default 0) */
-    char conv[16];           /* auto | direct | winograd: how 3x3 convolutions are computed (default auto) */
+    char conv[16];           /* auto | direct | winograd | patches: how convolutions are computed (default auto) */
     char stem[16];           /* auto | small (3x3) | large (7x7/2 + max-pool): auto = small up to 64 px (default auto) */
     int n_moe;
     ful_moe_site moe[FUL_MOE_SITES_MAX];

@@ -33,11 +33,13 @@ typedef enum ful_init {
 } ful_init;
 
 /*
- * How a 3x3 convolution of stride 1 is computed: the plain sum, or Winograd's F(4x4, 3x3) with a quarter of the multiplications
- * and about twice the rounding error. AUTO: each pass of each shape is measured once on a machine. Other convolutions know
- * only DIRECT. The environment variable FULCRUM_CONV (direct, winograd, auto) goes before this.
+ * How a convolution is computed. DIRECT: the plain sum, oneDNN's kernels. WINOGRAD: F(4x4, 3x3), a quarter of the
+ * multiplications and about twice the rounding error; 3x3 of stride 1. PATCHES: the plain sum in another order, one matrix
+ * product over the patches of few pixels; inference. Where the one asked for does not apply, and for depthwise convolutions, it
+ * is as if DIRECT was asked for. AUTO: each pass of each shape is measured once on a machine. The environment variable
+ * FULCRUM_CONV (auto, direct, winograd, patches) goes before this.
  */
-typedef enum ful_conv_algorithm { FUL_CONV_AUTO = 0, FUL_CONV_DIRECT, FUL_CONV_WINOGRAD } ful_conv_algorithm;
+typedef enum ful_conv_algorithm { FUL_CONV_AUTO = 0, FUL_CONV_DIRECT, FUL_CONV_WINOGRAD, FUL_CONV_PATCHES } ful_conv_algorithm;
 
 typedef struct ful_conv2d_attr {
     int out_channels;             /* >= 1 */

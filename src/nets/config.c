@@ -103,12 +103,13 @@ static ful_status check_site(const ful__builder *b, int i)
 
 ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out)
 {
-    static const char *const words[] = {"auto", "direct", "winograd"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const words[] = {"auto", "direct", "winograd", "patches"}; /* as ful_conv_algorithm */
+    for (int i = 0; i < 4; i++) {
         *out = (ful_conv_algorithm)i;
         if (strcmp(config->conv, words[i]) == 0) return FUL_OK;
     }
-    return ful__fail(FUL_ERR_CONFIG, "cannot build a net with conv=%.15s: it must be auto, direct or winograd", config->conv);
+    return ful__fail(FUL_ERR_CONFIG, "cannot build a net with conv=%.15s: it must be auto, direct, winograd or patches",
+                     config->conv);
 }
 
 static ful_status check_config(ful__builder *b)

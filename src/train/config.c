@@ -128,8 +128,8 @@ static const ful__key net_keys[] = {
     {"dropout", FUL__REAL(NET, dropout, 0, 1), .below_max = true, .help = "before the classifier"},
     {"drop_path", FUL__REAL(NET, drop_path, 0, 1), .below_max = true,
      .help = "stochastic depth of the last block, linear over depth"},
-    {"conv", FUL__TEXT(NET, conv), .type = "auto | direct | winograd",
-     .help = "3x3 convolutions: the plain sum, Winograd's, or what a measurement on this machine prefers"},
+    {"conv", FUL__TEXT(NET, conv), .type = "auto | direct | winograd | patches",
+     .help = "how convolutions are computed; auto = as a measurement on this machine prefers"},
     {"stem", FUL__TEXT(NET, stem), .type = "auto | small | large",
      .help = "small 3x3, large 7x7/2 + max-pool; auto = small up to 64 px"},
     {NULL}};

@@ -3,12 +3,25 @@
 #include "ops/conv_case.h"
 
 static const conv_case usual[] = {
-    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},      {{7, 7, 32}, 64, 1, 1, .groups = 1},
-    {{9, 7, 16}, 32, 3, 3, 2, 2, 1, 1, .groups = 1},      {{9, 9, 3}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
-    {{9, 9, 1}, 16, 5, 5, 2, 2, 2, 2, .groups = 1},       {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32}, /* depthwise */
-    {{9, 6, 16}, 16, 5, 5, 2, 2, 2, 2, .groups = 16},     {{5, 5, 17}, 19, 3, 3, 1, 1, 1, 1, .groups = 1},
-    {{5, 5, 16}, 15, 3, 3, 1, 1, 1, 1, .groups = 1},      {{1, 1, 32}, 16, 1, 1, .groups = 1},
-    {{7, 6, 16}, 32, 3, 3, 1, 1, 1, 1, .winograd = true}, {{5, 8, 32}, 16, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{7, 7, 32}, 64, 1, 1, .groups = 1},
+    {{9, 7, 16}, 32, 3, 3, 2, 2, 1, 1, .groups = 1},
+    {{9, 9, 3}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{9, 9, 1}, 16, 5, 5, 2, 2, 2, 2, .groups = 1},
+    {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 32}, /* depthwise */
+    {{9, 6, 16}, 16, 5, 5, 2, 2, 2, 2, .groups = 16},
+    {{5, 5, 17}, 19, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{5, 5, 16}, 15, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{1, 1, 32}, 16, 1, 1, .groups = 1},
+    {{7, 6, 16}, 32, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{5, 8, 32}, 16, 3, 3, 1, 1, 1, 1, .winograd = true},
+    {{4, 4, 32}, 16, 3, 3, 1, 1, 1, 1, .patches = true},
+    {{7, 6, 16}, 48, 3, 3, 2, 2, 1, 1, .patches = true},
+    {{5, 5, 32}, 16, 1, 1, 2, 2, .patches = true},
+    {{1, 1, 16}, 32, 1, 1, .patches = true},
+    {{9, 7, 16}, 16, 5, 3, 1, 2, 2, 0, 1, 2, .patches = true},
+    {{6, 6, 16}, 16, 3, 3, 1, 1, 1, 1, .n_max = 9, .patches = true},
+    {{5, 5, 8}, 24, 3, 3, 1, 1, 1, 1, .patches = true},
 };
 
 static const conv_case nets[] = {
@@ -71,6 +84,10 @@ static void cases(check_sink *sink)
     a.conv.algorithm = FUL_CONV_WINOGRAD;
     check_addf(sink, CHECK_TEST, (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
                "conv(x) + x winograd");
+    a.conv.algorithm = FUL_CONV_PATCHES;
+    check_addf(sink, CHECK_TEST,
+               (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .n_max = 3, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
+               "conv(x) + x patches");
     refusals(sink);
 }
 

@@ -179,6 +179,10 @@ static int batches(void)
     const int winograd[] = {2, 5, 6, 7, 11, 17};
     for (int i = 0; i < 6; i++)
         if (same_in_batches(&shapes[winograd[i]], i % 2)) return 1;
+    algorithm = FUL_CONV_PATCHES;
+    const int patches[] = {7, 8, 16, 17};
+    for (int i = 0; i < 4; i++)
+        if (same_in_batches(&shapes[patches[i]], false)) return 1;
     return 0;
 }
 

@@ -33,9 +33,10 @@ static ful__dnnl_conv_spec spec_of(int channels, ful_conv_algorithm algorithm)
 
 static bool choose(const ful__dnnl_conv_spec *s, ful__dnnl_pass pass)
 {
-    bool winograd = false;
-    assert_ok(ful__conv_choose(s, pass, 4, &winograd));
-    return winograd;
+    ful__conv_way way = FUL__CONV_WAYS;
+    assert_ok(ful__conv_choose(s, pass, 4, &way));
+    assert_true(way == FUL__CONV_DIRECT || way == FUL__CONV_WINOGRAD); /* patches are for inference */
+    return way == FUL__CONV_WINOGRAD;
 }
 
 /* body in a process that has chosen nothing yet. */
@@ -209,9 +210,9 @@ static ful_status choose_afresh(void *ctx)
 {
     (void)ctx;
     static int channels;
-    bool winograd;
+    ful__conv_way way;
     const ful__dnnl_conv_spec s = spec_of(channels += 16, FUL_CONV_AUTO);
-    return ful__conv_choose(&s, FUL__DNNL_FWD, 1, &winograd);
+    return ful__conv_choose(&s, FUL__DNNL_FWD, 1, &way);
 }
 
 /* A choice that cannot be kept or measured is an error or is made anew; nothing is left behind. */

@@ -15,24 +15,27 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "core/parallel.h"
 #include "core/str.h"
 #include "core/time.h"
+#include "ops/conv2d/patches.h"
 #include "ops/conv2d/winograd.h"
 
-enum { KEY_MAX = 96, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, ROUNDS_MOST = 20 };
+enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, ROUNDS_MOST = 20 };
 
 /* A measured batch has at most so many multiply-accumulates: some ten milliseconds. */
 #define MACS_MAX 2e9
 /* Rounds go on for so long: a short pass is measured more often, so that a neighbour's burst of work does not decide. */
 #define SECONDS 0.06
-/* Winograd must be faster by this factor, so that noise does not decide against the more exact sum. */
+/* Another way must be faster than the direct one by this factor, so that noise does not decide against the more exact sum. */
 #define CLEARLY 0.97
 
 typedef struct choice {
     char key[KEY_MAX];
-    bool winograd;
+    ful__conv_way way;
 } choice;
 
+static const char *const way_names[FUL__CONV_WAYS] = {"direct", "winograd", "patches"};
 static const char *const pass_names[FUL__DNNL_PASSES] = {"forward", "dx", "dw"}; /* and "infer" */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static choice *choices; /* of the process, in the order they came */
@@ -48,11 +51,11 @@ static const choice *find(const char *key)
 }
 
 /* The first to come stays. A full table only means that the next net measures again. */
-static ful_status keep(const char *key, bool winograd)
+static ful_status keep(const char *key, ful__conv_way way)
 {
     if (find(key) || n_choices == CHOICES_MAX) return FUL_OK;
     FUL_TRY(ful__realloc(&choices, (size_t)n_choices + 1, sizeof *choices, "the choices of convolutions"));
-    choices[n_choices] = (choice){.winograd = winograd};
+    choices[n_choices] = (choice){.way = way};
     snprintf(choices[n_choices].key, KEY_MAX, "%s", key);
     n_choices++;
     return FUL_OK;
@@ -70,8 +73,7 @@ static ful_status make_text(char **out)
     char head[256];
     head_of(head, sizeof head);
     ful__str_add(&s, head);
-    for (int i = 0; i < n_choices; i++)
-        ful__str_addf(&s, "%s\t%s\n", choices[i].key, choices[i].winograd ? "winograd" : "direct");
+    for (int i = 0; i < n_choices; i++) ful__str_addf(&s, "%s\t%s\n", choices[i].key, way_names[choices[i].way]);
     const ful_status status = ful__str_status(&s);
     if (status != FUL_OK) {
         ful__str_deinit(&s);
@@ -86,12 +88,14 @@ static ful_status take_line(const char *line, size_t length)
 {
     const char *tab = memchr(line, '\t', length);
     if (!tab || tab == line || tab - line >= KEY_MAX) return FUL_ERR_FORMAT;
+    char key[KEY_MAX] = {0}, word[16] = {0};
     const size_t left = length - (size_t)(tab + 1 - line);
-    const bool winograd = left == 8 && memcmp(tab + 1, "winograd", 8) == 0;
-    if (!winograd && !(left == 6 && memcmp(tab + 1, "direct", 6) == 0)) return FUL_ERR_FORMAT;
-    char key[KEY_MAX] = {0};
+    if (left >= sizeof word) return FUL_ERR_FORMAT;
     memcpy(key, line, (size_t)(tab - line));
-    return keep(key, winograd);
+    memcpy(word, tab + 1, left);
+    for (int way = 0; way < FUL__CONV_WAYS; way++)
+        if (strcmp(word, way_names[way]) == 0) return keep(key, (ful__conv_way)way);
+    return FUL_ERR_FORMAT;
 }
 
 /* FUL_ERR_FORMAT: line *number is not understood. Another machine's text is understood, and ignored. */
@@ -127,7 +131,7 @@ ful_status ful__conv_choices_add(const char *text, const char *from)
     const ful_status status = take_text(text, &line);
     pthread_mutex_unlock(&lock);
     FUL_FAIL_IF(status == FUL_ERR_FORMAT, FUL_ERR_FORMAT,
-                "cannot read '%s': line %d is not a key, a tab, and direct or winograd", from, line);
+                "cannot read '%s': line %d is not a key, a tab, and direct, winograd or patches", from, line);
     return status;
 }
 
@@ -189,13 +193,18 @@ static ful_status store_write(const store *s)
 
 /* Measuring -------------------------------------------------------------------------------------------------------------- */
 
+/* One pass of a convolution on memory of its own, each block large enough for every way. */
 typedef struct trial {
-    ful__dnnl_conv *direct;
-    ful__winograd winograd;
+    const ful__dnnl_conv_spec *spec;
     ful__dnnl_pass pass;
     int n;
-    bool train;                          /* the weights change before every run */
-    ful__pages x, y, w, packed, scratch; /* each large enough for both */
+    bool way[FUL__CONV_WAYS]; /* that apply */
+    ful__dnnl_conv *direct;
+    ful__winograd winograd;
+    ful__patches patches;
+    ful__pages x, y, w, packed, scratch;
+    ful__pages
+        others; /* stands for the other layers' weights: read before a run, it drives this layer's out of the near caches */
 } trial;
 
 static void trial_deinit(trial *t)
@@ -206,11 +215,12 @@ static void trial_deinit(trial *t)
     ful__pages_free(&t->w);
     ful__pages_free(&t->packed);
     ful__pages_free(&t->scratch);
+    ful__pages_free(&t->others);
 }
 
-static size_t larger(size_t a, size_t b)
+static void at_least(size_t *bytes, size_t need)
 {
-    return a > b ? a : b;
+    if (need > *bytes) *bytes = need;
 }
 
 /* No zeros and no denormals, which some arithmetic finds easy or hard. */
@@ -220,29 +230,62 @@ static void fill(ful__pages *pages)
     for (size_t i = 0; i < pages->bytes / sizeof *x; i++) x[i] = (float)(i * 7 % 16) * 0.0625f - 0.46f;
 }
 
-static ful_status trial_init(trial *t, const ful__dnnl_conv_spec *like, ful__dnnl_pass pass, int n)
+static size_t weight_bytes(const ful__dnnl_conv_spec *s)
 {
-    ful__dnnl_conv_spec spec = *like;
-    spec.n_max = n;
-    spec.passes = 1u << pass;
-    spec.attr.bias = spec.sum = spec.relu = false;
-    *t = (trial){.pass = pass, .n = n, .train = spec.train};
-    t->winograd = ful__winograd_plan(&spec.attr, spec.x, spec.y, pass == FUL__DNNL_BWD_X, n);
-    FUL_TRY(ful__dnnl_conv_create(&spec, &t->direct));
+    return (size_t)s->attr.kernel_h * (size_t)s->attr.kernel_w * (size_t)s->x.c * (size_t)s->y.c * sizeof(float);
+}
+
+static ful_status trial_memory(trial *t)
+{
+    static const char what[] = "a trial of a convolution";
+    const ful__dnnl_conv_spec *s = t->spec;
     ful__need need = {0};
     ful__dnnl_conv_need(t->direct, &need);
-    const size_t scratch = need.scratch_fixed + (size_t)n * need.scratch_per_image;
-    const size_t ours = ful__winograd_scratch_bytes(&t->winograd, pass == FUL__DNNL_BWD_W), f = sizeof(float);
-    FUL_TRY(ful__pages_alloc(&t->x, (size_t)n * (size_t)ful__count(spec.x) * f, "a trial of a convolution"));
-    FUL_TRY(ful__pages_alloc(&t->y, (size_t)n * (size_t)ful__count(spec.y) * f, "a trial of a convolution"));
-    FUL_TRY(ful__pages_alloc(&t->w, 9 * (size_t)spec.x.c * (size_t)spec.y.c * f, "a trial of a convolution"));
-    FUL_TRY(ful__pages_alloc(&t->packed, larger(need.packed, ful__winograd_packed_bytes(&t->winograd)),
-                             "a trial of a convolution"));
-    FUL_TRY(ful__pages_alloc(&t->scratch, larger(scratch, ours), "a trial of a convolution"));
+    size_t packed = need.packed, scratch = need.scratch_fixed + (size_t)t->n * need.scratch_per_image;
+    if (t->way[FUL__CONV_WINOGRAD]) {
+        at_least(&packed, ful__winograd_packed_bytes(&t->winograd));
+        at_least(&scratch, ful__winograd_scratch_bytes(&t->winograd, t->pass == FUL__DNNL_BWD_W));
+    }
+    if (t->way[FUL__CONV_PATCHES]) {
+        at_least(&packed, ful__patches_packed_bytes(&t->patches));
+        at_least(&scratch, ful__patches_scratch_bytes(&t->patches));
+    }
+    FUL_TRY(ful__pages_alloc(&t->x, (size_t)t->n * (size_t)ful__count(s->x) * sizeof(float), what));
+    FUL_TRY(ful__pages_alloc(&t->y, (size_t)t->n * (size_t)ful__count(s->y) * sizeof(float), what));
+    FUL_TRY(ful__pages_alloc(&t->w, weight_bytes(s), what));
+    FUL_TRY(ful__pages_alloc(&t->packed, packed, what));
+    FUL_TRY(ful__pages_alloc(&t->scratch, scratch, what));
     fill(&t->x);
     fill(&t->y);
     fill(&t->w);
-    return FUL_OK;
+    const size_t near_bytes = (size_t)ful_cpu_l2_bytes();
+    if (weight_bytes(s) < near_bytes / 4) return FUL_OK; /* small weights stay */
+    return ful__pages_alloc(&t->others, 2 * near_bytes * (size_t)ful_threads_get(), what);
+}
+
+static void read_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const trial *t = ctx;
+    const float *x = t->others.ptr;
+    const int64_t count = (int64_t)(t->others.bytes / sizeof *x), share = count / ful_threads_get();
+    volatile float sink = 0;
+    for (int64_t i = piece * share; i < (piece + 1) * share; i += 16) sink = sink + x[i];
+}
+
+static ful_status trial_init(trial *t, const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n,
+                             const bool way[FUL__CONV_WAYS])
+{
+    ful__dnnl_conv_spec alone = *spec;
+    alone.n_max = n;
+    alone.passes = 1u << pass;
+    alone.attr.bias = alone.sum = alone.relu = false;
+    *t = (trial){.spec = spec, .pass = pass, .n = n};
+    memcpy(t->way, way, sizeof t->way);
+    t->winograd = ful__winograd_plan(&spec->attr, spec->x, spec->y, pass == FUL__DNNL_BWD_X, n);
+    t->patches = ful__patches_plan(&spec->attr, spec->x, spec->y, n);
+    FUL_TRY(ful__dnnl_conv_create(&alone, &t->direct));
+    return trial_memory(t);
 }
 
 static ful_status run_direct(trial *t, bool repack)
@@ -261,39 +304,46 @@ static ful_status run_direct(trial *t, bool repack)
     return ful__dnnl_conv_backward(t->direct, &r);
 }
 
-static void run_winograd(trial *t, bool repack)
+static ful_status run_way(trial *t, ful__conv_way way, bool repack)
 {
-    const ful__winograd *plan = &t->winograd;
-    if (t->pass == FUL__DNNL_BWD_W) {
-        ful__winograd_grad(plan, t->n, t->x.ptr, t->y.ptr, t->w.ptr, t->scratch.ptr);
-        return;
-    }
     const bool dx = t->pass == FUL__DNNL_BWD_X;
-    const ful__winograd_run r = {.n = t->n,
-                                 .x = dx ? t->y.ptr : t->x.ptr,
-                                 .packed = t->packed.ptr,
-                                 .y = dx ? t->x.ptr : t->y.ptr,
-                                 .scratch = t->scratch.ptr};
-    if (repack) ful__winograd_pack(plan, t->w.ptr, dx, t->packed.ptr);
-    ful__winograd_apply(plan, &r);
+    const ful__conv_run r = {.n = t->n,
+                             .x = dx ? t->y.ptr : t->x.ptr,
+                             .packed = t->packed.ptr,
+                             .y = dx ? t->x.ptr : t->y.ptr,
+                             .scratch = t->scratch.ptr};
+    if (way == FUL__CONV_DIRECT) return run_direct(t, repack);
+    if (way == FUL__CONV_PATCHES) {
+        if (repack) ful__patches_pack(&t->patches, t->w.ptr, t->packed.ptr);
+        ful__patches_apply(&t->patches, &r);
+    } else if (t->pass == FUL__DNNL_BWD_W) {
+        ful__winograd_grad(&t->winograd, t->n, t->x.ptr, t->y.ptr, t->w.ptr, t->scratch.ptr);
+    } else {
+        if (repack) ful__winograd_pack(&t->winograd, t->w.ptr, dx, t->packed.ptr);
+        ful__winograd_apply(&t->winograd, &r);
+    }
+    return FUL_OK;
 }
 
-/* Seconds of each, the least of the rounds after the first, taken in turns. */
-static ful_status measure(trial *t, double *direct, double *winograd)
+/*
+ * Seconds of each way, the least of its rounds after the first, taken in turns. In training the weights change before every
+ * run and are packed anew; inference keeps them (the ways share their memory, and what the others leave there is as good).
+ */
+static ful_status measure(trial *t, double seconds[FUL__CONV_WAYS])
 {
     double spent = 0;
-    *direct = *winograd = 1e30;
+    for (int way = 0; way < FUL__CONV_WAYS; way++) seconds[way] = 1e30;
     for (int round = 0; round < ROUNDS_LEAST || (round < ROUNDS_MOST && spent < SECONDS); round++) {
-        const bool repack = t->train || round == 0;
-        const double begin = ful__seconds();
-        FUL_TRY(run_direct(t, repack));
-        const double middle = ful__seconds();
-        run_winograd(t, repack);
-        const double end = ful__seconds();
-        if (round == 0) continue; /* warms up */
-        spent += end - begin;
-        if (middle - begin < *direct) *direct = middle - begin;
-        if (end - middle < *winograd) *winograd = end - middle;
+        for (int way = 0; way < FUL__CONV_WAYS; way++) {
+            if (!t->way[way]) continue;
+            if (t->others.ptr) ful__parallel_for(ful_threads_get(), read_piece, t);
+            const double begin = ful__seconds();
+            FUL_TRY(run_way(t, (ful__conv_way)way, t->spec->train || round == 0));
+            const double took = ful__seconds() - begin;
+            if (round == 0) continue; /* warms up */
+            spent += took;
+            if (took < seconds[way]) seconds[way] = took;
+        }
     }
     return FUL_OK;
 }
@@ -302,65 +352,89 @@ static ful_status measure(trial *t, double *direct, double *winograd)
 
 static ful_conv_algorithm wanted(const ful_conv2d_attr *attr)
 {
+    static const char *const words[] = {"auto", "direct", "winograd", "patches"}; /* as ful_conv_algorithm */
     const char *text = getenv("FULCRUM_CONV");
-    if (text && strcmp(text, "direct") == 0) return FUL_CONV_DIRECT;
-    if (text && strcmp(text, "winograd") == 0) return FUL_CONV_WINOGRAD;
-    if (text && strcmp(text, "auto") == 0) return FUL_CONV_AUTO;
+    for (int i = 0; text && i < 4; i++)
+        if (strcmp(text, words[i]) == 0) return (ful_conv_algorithm)i;
     return attr->algorithm;
 }
 
 static void key_of(const ful__dnnl_conv_spec *s, ful__dnnl_pass pass, int n, char *out)
 {
-    snprintf(out, KEY_MAX, "%s n%d c%d-%d %dx%d pad%d,%d t%d", s->train ? pass_names[pass] : "infer", n, s->x.c, s->y.c, s->y.h,
-             s->y.w, s->attr.pad_h, s->attr.pad_w, ful_threads_get());
+    const ful_conv2d_attr *a = &s->attr;
+    snprintf(out, KEY_MAX, "%s n%d c%d-%d %dx%d k%dx%d s%d,%d pad%d,%d d%d,%d t%d", s->train ? pass_names[pass] : "infer", n,
+             s->x.c, s->y.c, s->y.h, s->y.w, a->kernel_h, a->kernel_w, a->stride_h, a->stride_w, a->pad_h, a->pad_w,
+             a->dilation_h, a->dilation_w, ful_threads_get());
 }
 
-static ful_status measure_and_keep(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, const char *key)
+static ful_status measure_and_keep(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, const bool way[FUL__CONV_WAYS],
+                                   const char *key)
 {
     trial t;
-    double direct = 0, winograd = 0;
-    ful_status status = trial_init(&t, spec, pass, n);
-    if (status == FUL_OK) status = measure(&t, &direct, &winograd);
+    double seconds[FUL__CONV_WAYS];
+    ful_status status = trial_init(&t, spec, pass, n, way);
+    if (status == FUL_OK) status = measure(&t, seconds);
     trial_deinit(&t);
     FUL_TRY(status);
-    ful__log(FUL_LOG_DEBUG, "convolution %s: direct %.3f ms, winograd %.3f ms", key, 1e3 * direct, 1e3 * winograd);
-    return keep(key, winograd < CLEARLY * direct);
+    ful__conv_way best = FUL__CONV_DIRECT;
+    double least = CLEARLY * seconds[FUL__CONV_DIRECT];
+    for (int i = FUL__CONV_DIRECT + 1; i < FUL__CONV_WAYS; i++) {
+        if (seconds[i] >= least) continue;
+        least = seconds[i];
+        best = (ful__conv_way)i;
+    }
+    ful__log(FUL_LOG_DEBUG, "convolution %s: direct %.3f ms, %s %.3f ms", key, 1e3 * seconds[FUL__CONV_DIRECT], way_names[best],
+             1e3 * seconds[best]);
+    return keep(key, best);
 }
 
 /* The choice is not in the process: from the file, or measured under the file's lock. */
-static ful_status look_further(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, const char *key)
+static ful_status look_further(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, const bool way[FUL__CONV_WAYS],
+                               const char *key)
 {
     store file;
     ful_status status = store_open(&file);
     if (status == FUL_OK) status = store_read(&file);
     if (status == FUL_OK && !find(key)) {
-        status = measure_and_keep(spec, pass, n, key);
+        status = measure_and_keep(spec, pass, n, way, key);
         if (status == FUL_OK) status = store_write(&file);
     }
     store_close(&file);
     return status;
 }
 
-ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, bool *winograd_out)
+/* A measured batch is no larger than need be. */
+static int measured_batch(const ful__dnnl_conv_spec *s, int n)
 {
-    *winograd_out = false;
-    const ful_conv2d_attr *a = &spec->attr;
-    if (spec->x_layout != FUL__BLOCKED || spec->y_layout != FUL__BLOCKED || !ful__winograd_applies(a, spec->x, spec->y))
-        return FUL_OK;
-    if (pass == FUL__DNNL_BWD_W && a->bias) return FUL_OK; /* oneDNN sums the bias's gradient on the way */
-    *winograd_out = wanted(a) == FUL_CONV_WINOGRAD;
-    if (wanted(a) != FUL_CONV_AUTO) return FUL_OK;
-
-    const double macs = 9.0 * spec->x.c * (double)ful__count(spec->y);
+    const double macs = (double)s->attr.kernel_h * s->attr.kernel_w * s->x.c / s->attr.groups * (double)ful__count(s->y);
     const int most = macs < MACS_MAX ? (int)(MACS_MAX / macs) : 1;
+    return n < most ? n : most;
+}
+
+ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, ful__conv_way *out)
+{
+    const ful_conv2d_attr *a = &spec->attr;
+    bool way[FUL__CONV_WAYS] = {true, ful__winograd_applies(a, spec->x, spec->y),
+                                !spec->train && ful__patches_applies(a, spec->x, spec->y, spec->n_max)};
+    const ful_conv_algorithm want = wanted(a);
+    *out = FUL__CONV_DIRECT;
+    if (spec->x_layout != FUL__BLOCKED || spec->y_layout != FUL__BLOCKED || want == FUL_CONV_DIRECT) return FUL_OK;
+    if (pass == FUL__DNNL_BWD_W && a->bias) return FUL_OK; /* oneDNN sums the bias's gradient on the way */
+    if (want != FUL_CONV_AUTO) {
+        const ful__conv_way other = want == FUL_CONV_WINOGRAD ? FUL__CONV_WINOGRAD : FUL__CONV_PATCHES;
+        if (way[other]) *out = other;
+        return FUL_OK;
+    }
+    if (!way[FUL__CONV_WINOGRAD] && !way[FUL__CONV_PATCHES]) return FUL_OK;
+
     char key[KEY_MAX];
-    if (n > most) n = most;
+    n = measured_batch(spec, n);
     key_of(spec, pass, n, key);
     pthread_mutex_lock(&lock);
     ful_status status = FUL_OK;
-    if (!find(key)) status = look_further(spec, pass, n, key);
+    if (!find(key)) status = look_further(spec, pass, n, way, key);
     const choice *found = find(key);
-    *winograd_out = found && found->winograd;
+    if (found && way[found->way]) *out = found->way;
     pthread_mutex_unlock(&lock);
     return status;
 }

@@ -14,4 +14,14 @@ ful_status ful__conv2d_describe(ful__op *op, const ful_conv2d_attr *attr) FUL_CH
 /* What a planned convolution runs on, for people to read. */
 const char *ful__conv2d_kernel(const ful__op *op);
 
+/* The forward pass of our own kernels: y = act(conv(x) + bias + residual). bias and residual may be NULL, residual may be y;
+ * packed: weights as the kernel's pack left them. */
+typedef struct ful__conv_run {
+    int n;
+    const float *x, *packed, *bias, *residual;
+    bool relu;
+    float *y;
+    void *scratch;
+} ful__conv_run;
+
 #endif

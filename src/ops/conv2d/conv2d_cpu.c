@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conv2d and conv_fused: each pass on our depthwise kernels, on Winograd's algorithm, or on oneDNN. */
+/* conv2d and conv_fused: each pass on kernels of our own (depthwise, Winograd, patches) or on oneDNN. */
 #include <stdio.h>
 
 #include <fulcrum/core.h>
@@ -9,10 +9,11 @@
 #include "ops/conv2d/choose.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/depthwise.h"
+#include "ops/conv2d/patches.h"
 #include "ops/conv2d/winograd.h"
 #include "ops/dnnl/dnnl_shim.h"
 
-typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_WINOGRAD } backend;
+typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_WINOGRAD, ON_PATCHES } backend;
 
 typedef struct conv_op {
     ful__op base;
@@ -24,7 +25,8 @@ typedef struct conv_op {
     ful__dnnl_conv *dnnl;         /* NULL where no pass is on it */
     ful__depthwise depthwise;
     ful__winograd to_y, to_dx;
-    size_t u_at[2]; /* packed: U of forward and of dx, in bytes */
+    ful__patches patches;
+    size_t packed_at[2]; /* our packed weights of forward and of dx, in bytes */
     char kernels[256];
 } conv_op;
 
@@ -110,10 +112,11 @@ static ful_status choose_backends(conv_op *op, const ful__dnnl_conv_spec *spec)
     const int n = op->base.n_likely ? op->base.n_likely : spec->n_max;
     const bool depthwise = ful__depthwise_fits(&spec->attr, spec->x) && spec->x_layout == FUL__BLOCKED;
     for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
-        bool winograd = false;
+        static const backend of[FUL__CONV_WAYS] = {ON_DNNL, ON_WINOGRAD, ON_PATCHES};
+        ful__conv_way way = FUL__CONV_DIRECT;
         if (!depthwise && (pass == FUL__DNNL_FWD || spec->train))
-            FUL_TRY(ful__conv_choose(spec, (ful__dnnl_pass)pass, n, &winograd));
-        op->by[pass] = depthwise ? ON_DEPTHWISE : winograd ? ON_WINOGRAD : ON_DNNL;
+            FUL_TRY(ful__conv_choose(spec, (ful__dnnl_pass)pass, n, &way));
+        op->by[pass] = depthwise ? ON_DEPTHWISE : of[way];
     }
     return FUL_OK;
 }
@@ -130,9 +133,19 @@ static void plan_winograd(conv_op *op, int n_max)
         const bool dw = pass == FUL__DNNL_BWD_W;
         need->scratch_fixed = larger(need->scratch_fixed, ful__winograd_scratch_bytes(plan[pass], dw));
         if (dw) continue;
-        op->u_at[pass] = need->packed;
+        op->packed_at[pass] = need->packed;
         need->packed += ful__align64(ful__winograd_packed_bytes(plan[pass]));
     }
+}
+
+static void plan_patches(conv_op *op, int n_max)
+{
+    ful__need *need = &op->base.need;
+    if (op->by[FUL__DNNL_FWD] != ON_PATCHES) return;
+    op->patches = ful__patches_plan(&op->attr.conv, op->base.x[0], op->base.y, n_max);
+    need->scratch_fixed = larger(need->scratch_fixed, ful__patches_scratch_bytes(&op->patches));
+    op->packed_at[FUL__DNNL_FWD] = need->packed;
+    need->packed += ful__align64(ful__patches_packed_bytes(&op->patches));
 }
 
 static void name_kernels(conv_op *op, bool train)
@@ -140,6 +153,7 @@ static void name_kernels(conv_op *op, bool train)
     size_t length = 0;
     for (int pass = 0; pass < (train ? FUL__DNNL_PASSES : 1) && length < sizeof op->kernels; pass++) {
         const char *name = op->by[pass] == ON_WINOGRAD    ? ful__winograd_kernel()
+                           : op->by[pass] == ON_PATCHES   ? ful__patches_kernel()
                            : op->by[pass] == ON_DEPTHWISE ? ful__depthwise_kernels(&op->depthwise)
                                                           : ful__dnnl_conv_kernel(op->dnnl, (ful__dnnl_pass)pass);
         length += (size_t)snprintf(op->kernels + length, sizeof op->kernels - length, length ? ", %s" : "%s", name);
@@ -165,6 +179,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
         ful__depthwise_need(&op->depthwise, &base->need);
     } else {
         plan_winograd(op, n_max);
+        plan_patches(op, n_max);
     }
     name_kernels(op, spec.train);
     base->need.backward_x = 1u;
@@ -217,27 +232,45 @@ static ful_status prepare(ful__op *base, int n)
     return op->dnnl ? ful__dnnl_conv_prepare(op->dnnl, n) : FUL_OK;
 }
 
-static float *packed_u(const conv_op *op, const ful__run *run, ful__dnnl_pass pass)
+static float *our_packed(const conv_op *op, const ful__run *run, ful__dnnl_pass pass)
 {
-    return (float *)(void *)((unsigned char *)run->packed + op->u_at[pass]);
+    return (float *)(void *)((unsigned char *)run->packed + op->packed_at[pass]);
 }
 
-/* The forward pass: x to y with the convolution's own weights; otherwise dy to dx. */
-static void run_winograd(const conv_op *op, const ful__run *run, ful__dnnl_pass pass)
+static ful__conv_run forward_run(const conv_op *op, const ful__run *run)
 {
-    const bool forward = pass == FUL__DNNL_FWD;
-    const ful__winograd *plan = forward ? &op->to_y : &op->to_dx;
-    float *u = packed_u(op, run, pass);
-    if (run->repack) ful__winograd_pack(plan, run->w[0], !forward, u);
-    ful__winograd_run r = {.n = run->n, .x = run->dy, .packed = u, .y = run->dx[0], .scratch = run->scratch};
-    if (forward) {
-        r.x = run->x[0];
-        r.y = run->y;
-        r.bias = op->attr.conv.bias ? run->w[1] : NULL;
-        r.residual = op->attr.residual ? run->x[1] : NULL;
-        r.relu = op->attr.act == FUL_ACT_RELU;
-    }
-    ful__winograd_apply(plan, &r);
+    return (ful__conv_run){.n = run->n,
+                           .x = run->x[0],
+                           .packed = our_packed(op, run, FUL__DNNL_FWD),
+                           .bias = op->attr.conv.bias ? run->w[1] : NULL,
+                           .residual = op->attr.residual ? run->x[1] : NULL,
+                           .relu = op->attr.act == FUL_ACT_RELU,
+                           .y = run->y,
+                           .scratch = run->scratch};
+}
+
+static int64_t forward_winograd(const conv_op *op, const ful__run *run)
+{
+    const ful__conv_run r = forward_run(op, run);
+    if (run->repack) ful__winograd_pack(&op->to_y, run->w[0], false, our_packed(op, run, FUL__DNNL_FWD));
+    ful__winograd_apply(&op->to_y, &r);
+    return ful__winograd_macs(&op->to_y);
+}
+
+static int64_t forward_patches(const conv_op *op, const ful__run *run)
+{
+    const ful__conv_run r = forward_run(op, run);
+    if (run->repack) ful__patches_pack(&op->patches, run->w[0], our_packed(op, run, FUL__DNNL_FWD));
+    ful__patches_apply(&op->patches, &r);
+    return ful__patches_macs(&op->patches);
+}
+
+static void backward_x_winograd(const conv_op *op, const ful__run *run)
+{
+    float *u = our_packed(op, run, FUL__DNNL_BWD_X);
+    const ful__conv_run r = {.n = run->n, .x = run->dy, .packed = u, .y = run->dx[0], .scratch = run->scratch};
+    if (run->repack) ful__winograd_pack(&op->to_dx, run->w[0], true, u);
+    ful__winograd_apply(&op->to_dx, &r);
 }
 
 static ful_status forward(ful__op *base, const ful__run *run)
@@ -246,10 +279,8 @@ static ful_status forward(ful__op *base, const ful__run *run)
     int64_t macs = 0;
     if (run->n == 0) return FUL_OK;
     switch (op->by[FUL__DNNL_FWD]) {
-    case ON_WINOGRAD:
-        run_winograd(op, run, FUL__DNNL_FWD);
-        macs = ful__winograd_macs(&op->to_y);
-        break;
+    case ON_WINOGRAD: macs = forward_winograd(op, run); break;
+    case ON_PATCHES: macs = forward_patches(op, run); break;
     case ON_DEPTHWISE:
         ful__depthwise_forward(&op->depthwise, run, op->attr.conv.bias);
         macs = ful__depthwise_macs(&op->depthwise);
@@ -281,7 +312,7 @@ static ful_status backward(ful__op *base, const ful__run *run)
     r.dw = run->dw ? run->dw[0] : NULL;
     r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
     if (r.dx && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
-        run_winograd(op, run, FUL__DNNL_BWD_X);
+        backward_x_winograd(op, run);
         r.dx = NULL;
     }
     if (r.dw && op->by[FUL__DNNL_BWD_W] == ON_WINOGRAD) {

@@ -13,6 +13,7 @@
 
 #include "core/mem.h"
 #include "core/parallel.h"
+#include "ops/conv2d/blocked.h"
 
 /* The points of interpolation are 0, +-a, +-b, infinity with ab = 1 (winograd_kernels.h). */
 #define WINO_A  (2.0f / 3.0f)
@@ -32,14 +33,14 @@ typedef struct wino_window {
     int top, bottom, left, right;
 } wino_window;
 
-typedef struct wino_product {
-    const float *v, *u;
-    float *m;
-    int64_t v_block, m_block; /* floats between channel blocks */
-    int64_t width;            /* accumulate: floats of a row of dU */
-    int blocks, rows, group;  /* input blocks, tiles, output blocks side by side */
-    bool add;                 /* accumulate: to what is there */
-} wino_product;
+/* dU of one frequency: v and e as the blocked product has v and m, of in and of out channels. */
+typedef struct wino_outer {
+    const float *v, *e;
+    int64_t block; /* floats between channel blocks of v, of e */
+    int blocks, tiles;
+    int64_t width; /* floats of a row of dU */
+    bool add;      /* to what is there */
+} wino_outer;
 
 typedef struct wino_kernels {
     int lanes;
@@ -47,21 +48,19 @@ typedef struct wino_kernels {
     void (*gradient)(const wino_window *t, float *v, int64_t spread);
     void (*output)(const float *m, int64_t spread, const float *bias, const float *residual, bool relu, float *y,
                    const wino_window *t);
-    void (*multiply)(const wino_product *p);
-    void (*accumulate)(const wino_product *p, float *du);
+    void (*accumulate)(const wino_outer *p, float *du);
     void (*filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread);
     void (*filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg);
     void (*add_filters)(const float *dg, float *dw, int64_t stride);
 } wino_kernels;
 
-/* Sums a kernel keeps in registers, and the tiles' counts are multiples of it. */
-#define WINO_ROWS    (LANES == 16 ? 24 : 12)
+/* Input channels whose sums the outer product keeps in registers, for one and for two blocks of output channels. */
 #define WINO_OUTER_1 (LANES == 16 ? 16 : LANES)
 #define WINO_OUTER_2 (LANES == 16 ? 8 : 4)
 #define SIMD_KERNELS "ops/conv2d/winograd_kernels.h"
 #include "ops/simd_levels.h"
 
-enum { ROWS = 24, LANES_MAX = 16, FILTERS_BYTES = 1 << 20 };
+enum { ROWS = FUL__BLOCKED_ROWS, LANES_MAX = FUL__BLOCK_MAX, FILTERS_BYTES = 1 << 20 };
 
 /* Plan ------------------------------------------------------------------------------------------------------------------- */
 
@@ -219,7 +218,7 @@ static void take_gradient(const ful__winograd *plan, const wino_kernels *k, hand
 typedef struct pass {
     const ful__winograd *plan;
     const wino_kernels *kernels;
-    const ful__winograd_run *run;
+    const ful__conv_run *run;
     const float *x, *dy; /* dw */
     float *scratch, *dw;
     areas areas;
@@ -246,18 +245,19 @@ static pass begin(const ful__winograd *plan, int n, float *scratch, bool dw)
 static void multiply(const pass *p, int count, const float *v, float *m, int first, int end)
 {
     const ful__winograd *plan = p->plan;
-    const int64_t lanes = p->kernels->lanes, in = plan->x.c, block = plan->tiles * lanes, spread = filter_spread(plan);
+    const ful__blocked_fn product = ful__blocked_multiply();
+    const int64_t lanes = p->kernels->lanes, in = plan->x.c, block = plan->tiles * lanes;
     for (int f = 0; f < FREQUENCIES; f++) {
         for (int g = first; g < end; g++) {
-            const wino_product product = {.v = v + f * p->areas.v_spread,
-                                          .u = p->run->packed + f * spread + g * in * p->group * lanes,
-                                          .m = m + f * p->areas.m_spread + g * p->group * block,
-                                          .v_block = block,
-                                          .m_block = block,
-                                          .blocks = (int)(in / lanes),
-                                          .rows = count,
-                                          .group = p->group};
-            p->kernels->multiply(&product);
+            const ful__blocked_product one = {.v = v + f * p->areas.v_spread,
+                                              .w = p->run->packed + f * filter_spread(plan) + g * in * p->group * lanes,
+                                              .m = m + f * p->areas.m_spread + g * p->group * block,
+                                              .v_block = block,
+                                              .m_block = block,
+                                              .blocks = (int)(in / lanes),
+                                              .rows = count,
+                                              .group = p->group};
+            product(&one);
         }
     }
 }
@@ -265,7 +265,7 @@ static void multiply(const pass *p, int count, const float *v, float *m, int fir
 static void give_output(const pass *p, hand in, const float *m, int first, int end)
 {
     const ful__winograd *plan = p->plan;
-    const ful__winograd_run *run = p->run;
+    const ful__conv_run *run = p->run;
     const int lanes = p->kernels->lanes;
     for (int b = first; b < end; b++) {
         const float *bias = run->bias ? run->bias + b * lanes : NULL;
@@ -298,7 +298,7 @@ static void apply_piece(void *ctx, int64_t piece, int thread)
     }
 }
 
-void ful__winograd_apply(const ful__winograd *plan, const ful__winograd_run *run)
+void ful__winograd_apply(const ful__winograd *plan, const ful__conv_run *run)
 {
     pass p = begin(plan, run->n, run->scratch, false);
     p.run = run;
@@ -354,15 +354,14 @@ static void grad_piece(void *ctx, int64_t piece, int thread)
         take_input(plan, p->kernels, in, p->x, v, p->areas.v_spread);
         take_gradient(plan, p->kernels, in, p->dy, e, p->areas.m_spread);
         for (int f = 0; f < FREQUENCIES; f++) {
-            const wino_product product = {.v = v + f * p->areas.v_spread,
-                                          .m = e + f * p->areas.m_spread,
-                                          .v_block = block,
-                                          .m_block = block,
-                                          .width = plan->y.c,
-                                          .blocks = (int)(plan->x.c / lanes),
-                                          .rows = in.count,
-                                          .add = tile > begin_tile};
-            p->kernels->accumulate(&product, du + f * filter_spread(plan));
+            const wino_outer outer = {.v = v + f * p->areas.v_spread,
+                                      .e = e + f * p->areas.m_spread,
+                                      .block = block,
+                                      .blocks = (int)(plan->x.c / lanes),
+                                      .tiles = in.count,
+                                      .width = plan->y.c,
+                                      .add = tile > begin_tile};
+            p->kernels->accumulate(&outer, du + f * filter_spread(plan));
         }
     }
 }

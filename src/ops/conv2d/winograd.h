@@ -19,7 +19,7 @@
 #ifndef FUL_OPS_WINOGRAD_H
 #define FUL_OPS_WINOGRAD_H
 
-#include "ops/op.h"
+#include "ops/conv2d/conv2d.h"
 
 /* One direction: x -> y for the forward pass and for dw, dy -> dx for the gradient of x. */
 typedef struct ful__winograd {
@@ -43,15 +43,7 @@ const char *ful__winograd_kernel(void);
 /* U of the plain weights [out][in][3][3] of the convolution; dx: as the gradient of x needs them. */
 void ful__winograd_pack(const ful__winograd *plan, const float *w, bool dx, float *packed);
 
-/* y = act(conv(x) + bias + residual); bias and residual may be NULL, residual may be y. */
-typedef struct ful__winograd_run {
-    int n;
-    const float *x, *packed, *bias, *residual;
-    bool relu;
-    float *y;
-    void *scratch;
-} ful__winograd_run;
-void ful__winograd_apply(const ful__winograd *plan, const ful__winograd_run *run);
+void ful__winograd_apply(const ful__winograd *plan, const ful__conv_run *run);
 
 /* dw += */
 void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch);

@@ -155,86 +155,16 @@ TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, cons
     }
 }
 
-/* m[n][r] = sum over c of v[c][r] u[c][n]: R tiles, N blocks of output channels, all input channels in ascending order. */
-INLINE void FN(wino_rows)(const wino_product *p, const float *v, float *m, const int R, const int N)
-{
-    vf sum[WINO_ROWS * 2];
-    const float *u = p->u;
-#pragma GCC unroll 32
-    for (int i = 0; i < R * N; i++) sum[i] = (vf){0};
-    for (int block = 0; block < p->blocks; block++, v += p->v_block) {
-        for (int c = 0; c < LANES; c++, u += N * LANES) {
-            vf w[2];
-#pragma GCC unroll 2
-            for (int n = 0; n < N; n++) w[n] = vload(u + n * LANES);
-#pragma GCC unroll 32
-            for (int r = 0; r < R; r++) {
-                const vf a = vset(v[r * LANES + c]);
-#pragma GCC unroll 2
-                for (int n = 0; n < N; n++) sum[r * N + n] = vfma(a, w[n], sum[r * N + n]);
-            }
-        }
-    }
-#pragma GCC unroll 32
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int n = 0; n < N; n++) vstore(m + n * p->m_block + r * LANES, sum[r * N + n]);
-}
-
-#define WINO_CASE(R, N) \
-    case R: FN(wino_rows)(p, v, m, R, N); return;
-
-TARGET static void FN(wino_some_rows_1)(const wino_product *p, const float *v, float *m, int rows)
-{
-    switch ((rows + 3) / 4 * 4) {
-        WINO_CASE(4, 1)
-        WINO_CASE(8, 1)
-#if LANES == 16
-        WINO_CASE(12, 1)
-        WINO_CASE(16, 1)
-        WINO_CASE(20, 1)
-#endif
-    default: FN(wino_rows)(p, v, m, WINO_ROWS, 1);
-    }
-}
-
-TARGET static void FN(wino_some_rows_2)(const wino_product *p, const float *v, float *m, int rows)
-{
-    switch ((rows + 1) / 2 * 2) {
-        WINO_CASE(2, 2)
-        WINO_CASE(4, 2)
-#if LANES == 16
-        WINO_CASE(6, 2)
-        WINO_CASE(8, 2)
-        WINO_CASE(10, 2)
-#endif
-    default: FN(wino_rows)(p, v, m, WINO_ROWS / 2, 2);
-    }
-}
-
-/* The product of one frequency for one group of output blocks, all tiles. */
-TARGET static void FN(wino_multiply)(const wino_product *p)
-{
-    const int step = WINO_ROWS / p->group;
-    for (int r = 0; r < p->rows; r += step) {
-        const int rows = p->rows - r < step ? p->rows - r : step;
-        if (p->group == 1)
-            FN(wino_some_rows_1)(p, p->v + (int64_t)r * LANES, p->m + (int64_t)r * LANES, rows);
-        else
-            FN(wino_some_rows_2)(p, p->v + (int64_t)r * LANES, p->m + (int64_t)r * LANES, rows);
-    }
-}
-
 /* du[c][n] (+)= sum over tiles of v[tile][c] e[tile][n]: R input channels, N output blocks. */
-INLINE void FN(wino_outer)(const wino_product *p, const float *v, const float *e, float *du, const int R, const int N)
+INLINE void FN(wino_outer_product)(const wino_outer *p, const float *v, const float *e, float *du, const int R, const int N)
 {
     vf sum[16];
 #pragma GCC unroll 16
     for (int i = 0; i < R * N; i++) sum[i] = p->add ? vload(du + (i / N) * p->width + (i % N) * LANES) : (vf){0};
-    for (int t = 0; t < p->rows; t++, v += LANES, e += LANES) {
+    for (int t = 0; t < p->tiles; t++, v += LANES, e += LANES) {
         vf w[2];
 #pragma GCC unroll 2
-        for (int n = 0; n < N; n++) w[n] = vload(e + n * p->m_block);
+        for (int n = 0; n < N; n++) w[n] = vload(e + n * p->block);
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             const vf a = vset(v[r]);
@@ -246,20 +176,19 @@ INLINE void FN(wino_outer)(const wino_product *p, const float *v, const float *e
     for (int i = 0; i < R * N; i++) vstore(du + (i / N) * p->width + (i % N) * LANES, sum[i]);
 }
 
-/* dU of one frequency: v, m (= E), u (= dU, written). */
-TARGET static void FN(wino_accumulate)(const wino_product *p, float *du)
+TARGET static void FN(wino_accumulate)(const wino_outer *p, float *du)
 {
     const int out_blocks = (int)(p->width / LANES);
     for (int block = 0; block < p->blocks; block++) {
-        const float *v = p->v + block * p->v_block;
+        const float *v = p->v + block * p->block;
         float *rows = du + (int64_t)block * LANES * p->width;
         int n = 0;
         for (; n + 2 <= out_blocks; n += 2)
             for (int c = 0; c < LANES; c += WINO_OUTER_2)
-                FN(wino_outer)(p, v + c, p->m + n * p->m_block, rows + c * p->width + n * LANES, WINO_OUTER_2, 2);
+                FN(wino_outer_product)(p, v + c, p->e + n * p->block, rows + c * p->width + n * LANES, WINO_OUTER_2, 2);
         for (; n < out_blocks; n++)
             for (int c = 0; c < LANES; c += WINO_OUTER_1)
-                FN(wino_outer)(p, v + c, p->m + n * p->m_block, rows + c * p->width + n * LANES, WINO_OUTER_1, 1);
+                FN(wino_outer_product)(p, v + c, p->e + n * p->block, rows + c * p->width + n * LANES, WINO_OUTER_1, 1);
     }
 }
 
@@ -325,7 +254,6 @@ static const wino_kernels FN(kernels) = {
     .input = FN(wino_input),
     .gradient = FN(wino_gradient),
     .output = FN(wino_output),
-    .multiply = FN(wino_multiply),
     .accumulate = FN(wino_accumulate),
     .filter = FN(wino_filter),
     .filter_gradient = FN(wino_filter_gradient),

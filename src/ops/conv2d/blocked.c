@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/conv2d/blocked.h"
+
+#include <fulcrum/core.h>
+
+/* Sums a kernel keeps in registers. */
+#define PRODUCT_ROWS (LANES == 16 ? FUL__BLOCKED_ROWS : FUL__BLOCKED_ROWS / 2)
+/* Weights are fetched so many steps before their use: they are read once, and the hardware stops at the ends of pages. */
+#define AHEAD        24
+#define SIMD_KERNELS "ops/conv2d/blocked_kernels.h"
+#include "ops/simd_levels.h"
+
+ful__blocked_fn ful__blocked_multiply(void)
+{
+    return SIMD_PICK(multiply);
+}

@@ -64,11 +64,23 @@ def targets(rows):
 # Small multiples ----------------------------------------------------------------------------------------------------------
 
 
-def ticks(low, high):
-    """Powers of ten, or of two on a short axis."""
-    base = 10 if high / low > 300 else 4 if high / low > 40 else 2
+def powers(base, low, high):
     first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
     return [base**k for k in range(first, last + 1)]
+
+
+def sizes(low, high):
+    """Ticks of an axis of counts, which go in powers of two."""
+    return powers(4 if high / low > 40 else 2, low, high)
+
+
+def amounts(low, high):
+    """Ticks of a measured axis: at least three round numbers, no more than need be."""
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)):
+        found = [s * k for k in powers(10, low / 10, high) for s in steps if low <= s * k <= high]
+        if len(found) >= 3:
+            break
+    return found
 
 
 def short(value):
@@ -92,9 +104,9 @@ def panel(x0, y0, width, height, p):
         return y0 + top + h - h * math.log(y / yl) / math.log(yh / yl)
 
     body = [text(x0 + left, y0 + 14, p["title"], "title"), text(x0 + left, y0 + 28, p["note"], "dim small")]
-    for x in ticks(xl, xh):
+    for x in sizes(xl, xh):
         body += [line(px(x), y0 + top, px(x), y0 + top + h, "grid"), text(px(x), y0 + top + h + 14, short(x), "dim small", "middle")]
-    for y in ticks(yl, yh):
+    for y in amounts(yl, yh):
         body += [line(x0 + left, py(y), x0 + left + w, py(y), "grid"), text(x0 + left - 5, py(y) + 4, short(y), "dim small", "end")]
     body += [line(x0 + left, y0 + top + h, x0 + left + w, y0 + top + h, "axis"), line(x0 + left, y0 + top, x0 + left, y0 + top + h, "axis"),
              text(x0 + left + w / 2, y0 + height - 10, p["x"], "small", "middle")]

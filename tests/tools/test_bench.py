@@ -109,6 +109,12 @@ class Scaling(unittest.TestCase):
         self.assertAlmostEqual(model[0][1], 1.0)
         self.assertAlmostEqual(model[1][1], 1 + router + weights, places=12)
 
+    def test_ticks(self):
+        self.assertEqual(chart.sizes(2, 16), [2, 4, 8, 16])
+        self.assertEqual(chart.amounts(0.5, 2000), [1, 10, 100, 1000])
+        self.assertEqual(chart.amounts(90, 600), [100, 200, 500])
+        self.assertEqual(chart.amounts(190, 300), [200, 250, 300])
+
     def test_drawing(self):
         series = [{"name": "a", "points": [[2**i, 0.001 * 2**i] for i in range(8)]}, {"name": "b", "points": [[1, 1.0]] * 2, "model": True}]
         series[1]["points"] = [[1, 0.5], [128, 0.7]]

@@ -19,12 +19,17 @@ README_ROWS = ["train resnet18 (64-512)", "train resnet20 (16-64)", "train dwnet
                "MoE MLP layer, 1024 tokens", "infer resnet20, batch 1", "infer resnet18, batch 128", "memory of training resnet18"]
 
 
+def name_of(row):
+    """The work, with its case where the row only makes sense below another."""
+    return f"{row['case']} {row['work'].strip()}" if row["work"].startswith(" ") else row["work"]
+
+
 def results_block(doc):
     rows = table.make_rows(doc)
     out = ["- " + line for line in table.header(doc)] + ["", table.as_markdown(rows)]
     missed = [r for r in rows if not r["met"]]
     out.append(f"{len(rows) - len(missed)} of {len(rows)} targets met." + (
-        " Missed: " + "; ".join(f"{r['work'].strip()} of {r['case']} at {100 * r['reached']:.0f} % of its target" for r in missed) + "."
+        " Missed: " + "; ".join(f"{name_of(r)} at {100 * r['reached']:.0f} % of its target" for r in missed) + "."
         if missed else ""))
     failed = {f"{case}: {variant}: {why}" for case, c in doc["cases"].items() for variant, why in c.get("failed", {}).items()}
     out += [""] + [f"- could not run {f}" for f in sorted(failed)] if failed else []

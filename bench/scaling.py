@@ -175,7 +175,8 @@ def main():
     path = os.path.join(args.out, "scaling.json")
     if os.path.exists(path) and set(args.axis) != set(AXES):  # the other curves stay
         with open(path, encoding="utf-8") as f:
-            doc["panels"] = json.load(f)["panels"] | doc["panels"]
+            panels = json.load(f)["panels"] | doc["panels"]
+        doc["panels"] = {name: panels[name] for name in AXES if name in panels}
     for name, content in (("scaling.json", json.dumps(doc, indent=1) + "\n"), ("scaling.svg", drawing(doc))):
         with open(os.path.join(args.out, name), "w", encoding="utf-8") as f:
             f.write(content)

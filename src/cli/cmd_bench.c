@@ -10,7 +10,8 @@
 #include "cli/peak.h"
 
 enum { ROUNDS_MAX = 1000000, PROFILE_ROUNDS = 5 };
-#define WARM_SECONDS 0.1 /* at least, and one round */
+enum { WARM_ROUNDS = 2 }; /* at least, and for WARM_SECONDS */
+#define WARM_SECONDS 0.1
 #define PEAK_SECONDS 0.2
 
 static double now(void)
@@ -100,8 +101,7 @@ static ful_status measure(subject *s, work_fn work, int rounds, bench_times *out
     const double begin = now();
     out->seconds = malloc((size_t)rounds * sizeof *out->seconds);
     if (!out->seconds) return FUL_ERR_MEMORY;
-    do status = work(s);
-    while (status == FUL_OK && now() - begin < WARM_SECONDS);
+    for (int r = 0; status == FUL_OK && (r < WARM_ROUNDS || now() - begin < WARM_SECONDS); r++) status = work(s);
     for (int r = 0; r < rounds && status == FUL_OK; r++) {
         const double start = now();
         status = work(s);

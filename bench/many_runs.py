@@ -201,8 +201,9 @@ def main():
     show(rows, children)
     if args.out:
         with open(args.out, "w", encoding="utf-8") as f:
+            stages = ("expand", "begin", "resume", "report") if len(rows) > 1 else ()
             json.dump({"arms": ARMS, "epochs": EPOCHS, "rows": rows, "children": children,
-                       "exponents": {k: round(exponent(rows, k + "_s"), 3) for k in ("expand", "begin", "resume", "report")}}, f, indent=1)
+                       "exponents": {k: round(exponent(rows, k + "_s"), 3) for k in stages}}, f, indent=1)
     peak = max(r[k] for r in rows for k in r if k.endswith("_bytes") and k.split("_")[0] in ("expand", "begin", "resume", "report"))
     return 1 if peak > MEMORY_LIMIT else 0
 

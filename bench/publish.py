@@ -15,8 +15,8 @@ import table
 
 FILES = ["bench.json", "table.txt", "ratios.svg", "scaling.json", "scaling.svg"]
 PROFILED = ["train resnet18", "train resnet20", "train dwnet", "train resnet20-moe", "infer1 resnet20", "infer128 resnet18"]
-README_ROWS = ["train resnet18 (64-512)", "train resnet20 (16-64)", "train dwnet (mid size)", "train resnet20 + conv MoE stage",
-               "MoE MLP layer, 1024 tokens", "infer resnet20, batch 1", "infer resnet18, batch 128", "memory of training resnet18"]
+README_CASES = ["train resnet18", "train resnet20", "train dwnet", "train resnet20-moe", "layer 1024", "infer1 resnet20", "infer128 resnet18",
+                "memory resnet18"]
 
 
 def name_of(row):
@@ -61,12 +61,14 @@ def scaling_block(doc):
 
 
 def readme_block(doc):
-    rows = [r for r in table.make_rows(doc) if r["work"] in README_ROWS]
+    rows = [r for r in table.make_rows(doc) if r["case"] in README_CASES]
     m = doc["machine"]
     out = [f"{m['cpu']}, {m['threads']} threads, batch {doc['batch']}, 32×32 input, load {m['load'][0]:.1f}, medians of {doc['repeats']} interleaved turns, "
            + ", ".join(f"{k} {v}" for k, v in doc["versions"].items()) + ":", "",
-           "| work | Fulcrum | peer's best | ratio (range) |", "|---|---|---|---|"]
-    out += ["| " + " | ".join([c[0], c[1], f"{c[2]} ({c[3]})", c[4]]) + " |" for c in map(table.cells_of, rows)]
+           "| work | Fulcrum | beside | ratio (range) |", "|---|---|---|---|"]
+    for r in rows:
+        _, mine, theirs, which, ratio, *_ = table.cells_of(r)
+        out.append("| " + " | ".join([name_of(r), mine, f"{theirs} ({which})", ratio]) + " |")
     return "\n".join(out)
 
 

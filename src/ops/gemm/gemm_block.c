@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One block of C by one thread. For each block of k, up to 16 tiles of A are packed (about 200 kB: L2 cache); then each panel
- * of B is packed (24 kB: L1 cache) and meets all of them. So every value of B is read from memory once for 16 tiles, and
+ * One block of C by one thread. For each block of k, up to 20 tiles of A are packed (about 250 kB: L2 cache); then each panel
+ * of B is packed (24 kB: L1 cache) and meets all of them. So every value of B is read from memory once for 20 tiles, and
  * nothing that was packed is written to memory. Which block an element falls into does not touch its bits.
  */
 #include "ops/gemm/gemm_block.h"
@@ -152,6 +152,16 @@ static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm
 
 /* The panels ------------------------------------------------------------------------------------------------------------- */
 
+/* A single tile uses each value of B once, so a panel may stay where it is if its rows lie at equal distances. Blocks of k are
+ * short then: all columns of a few rows of B, one after the other, come faster from memory than a few columns of all rows. (Not
+ * with a_sums: how they are cut must not depend on the tiles.) */
+enum { IN_PLACE_KC = 32 };
+
+static bool reads_b_in_place(const ful__gemm_level *level, const ful__gemm_block *x)
+{
+    return x->m1 - x->m0 <= level->mr && !x->b_packed && !x->b.along_k && !x->b.index && !x->a_sums;
+}
+
 /* The panel of B from column n: where it was packed, where it is if it is used once as it lies, or packed now. */
 static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
 {
@@ -159,7 +169,7 @@ static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
     const int nr = at->level->nr;
     *stride = nr;
     if (x->b_packed) return x->b_packed + n * x->b_k + at->k0 * nr;
-    if (at->tiles == 1 && !x->b.along_k && !x->b.index && x->b.units - n >= nr) {
+    if (reads_b_in_place(at->level, x) && x->b.units - n >= nr) {
         *stride = x->b.ld;
         return line_of(&x->b, at->k0) + n;
     }
@@ -186,8 +196,9 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
 {
     _Alignas(64) float a[FUL__GEMM_TILES * FUL__GEMM_KC * FUL__GEMM_LANES], b[FUL__GEMM_KC * FUL__GEMM_NR_MAX];
     next_lines lines;
-    const int64_t steps = x->k1 - x->k0, blocks = steps > 0 ? ful__divide_up(steps, FUL__GEMM_KC) : 1;
-    const int64_t rows = FUL__GEMM_TILES * level->mr;
+    const int64_t rows = FUL__GEMM_TILES * level->mr, steps = x->k1 - x->k0;
+    const int64_t block = reads_b_in_place(level, x) ? IN_PLACE_KC : FUL__GEMM_KC;
+    const int64_t blocks = steps > 0 ? ful__divide_up(steps, block) : 1;
     for (int64_t i = 0; i < blocks; i++) {
         rows_part at = {.level = level, .x = x, .a = a, .b = b, .lines = &lines, .start = i == 0 ? x->start : FUL__GEMM_FROM_C};
         int64_t begin, end;

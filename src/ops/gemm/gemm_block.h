@@ -37,7 +37,7 @@ typedef struct ful__gemm_block {
     float *a_sums;     /* [m] a_sums[i] += sum over k of A(i, p), when not NULL */
 } ful__gemm_block;
 
-enum { FUL__GEMM_TILES = 16 }; /* tiles of A that are packed at a time, and so share a packed panel of B */
+enum { FUL__GEMM_TILES = 20 }; /* tiles of A that are packed at a time, and so share a packed panel of B */
 
 void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *block);
 

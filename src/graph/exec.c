@@ -211,7 +211,7 @@ static void prepare(frame *f, const ful__step *s, ful__run *r)
     const ful__exec_run *run = f->run;
     *r = (ful__run){.n = run->n,
                     .train = f->p->spec.train,
-                    .repack = run->repack,
+                    .repack = run->repack || f->p->spec.fresh,
                     .seed = run->seed,
                     .step = run->step,
                     .progress = run->progress,

@@ -25,6 +25,7 @@ typedef struct ful__exec_spec {
     bool train;
     ful__layout x_layout, y_layout; /* of the boundary buffers x, y, dy, dx (default NHWC) */
     bool need_dx;                   /* backward also gives the gradient of the input (experts yes, nets no) */
+    bool fresh;                     /* packed weights are made anew in every call, and so share one place */
     unsigned off;                   /* FUL__EXEC_NO_… (default 0) */
 } ful__exec_spec;
 

@@ -36,8 +36,9 @@ static ful_status plan_ops(ful__program *p)
             s->folded_bias = ful__align64((size_t)s->op->params[0].count * sizeof(float));
             packed += s->folded_bias + ful__align64((size_t)s->op->params[1].count * sizeof(float));
         }
-        s->packed_offset = packed;
-        packed += ful__align64(s->op->need.packed);
+        const size_t bytes = ful__align64(s->op->need.packed);
+        s->packed_offset = p->spec.fresh ? 0 : packed;
+        packed = p->spec.fresh ? (bytes > packed ? bytes : packed) : packed + bytes;
     }
     p->packed_bytes = packed;
     return FUL_OK;

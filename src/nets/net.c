@@ -73,7 +73,8 @@ static ful_status make_pass(ful_net *net, int split)
     ful__pass *pass = &net->pass[split];
     const bool train = split == FUL__SPLIT_TRAIN;
     pass->n_max = train ? net->options.batch_max : predict_at_once(net);
-    const ful__exec_spec spec = {.n_max = pass->n_max, .train = train};
+    /* n_likely: what a convolution runs on must not depend on the threads, which predict_at_once knows */
+    const ful__exec_spec spec = {.n_max = pass->n_max, .n_likely = net->options.batch_max, .train = train, .fresh = train};
     FUL_TRY(ful__exec_create(net->graph, &spec, &pass->exec));
     pass->stale = true;
     return FUL_OK;

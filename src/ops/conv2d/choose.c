@@ -362,9 +362,9 @@ static ful_conv_algorithm wanted(const ful_conv2d_attr *attr)
 static void key_of(const ful__dnnl_conv_spec *s, ful__dnnl_pass pass, int n, char *out)
 {
     const ful_conv2d_attr *a = &s->attr;
-    snprintf(out, KEY_MAX, "%s n%d c%d-%d %dx%d k%dx%d s%d,%d pad%d,%d d%d,%d t%d", s->train ? pass_names[pass] : "infer", n,
+    snprintf(out, KEY_MAX, "%s n%d c%d-%d %dx%d k%dx%d s%d,%d pad%d,%d d%d,%d", s->train ? pass_names[pass] : "infer", n,
              s->x.c, s->y.c, s->y.h, s->y.w, a->kernel_h, a->kernel_w, a->stride_h, a->stride_w, a->pad_h, a->pad_w,
-             a->dilation_h, a->dilation_w, ful_threads_get());
+             a->dilation_h, a->dilation_w);
 }
 
 static ful_status measure_and_keep(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, const bool way[FUL__CONV_WAYS],
@@ -415,7 +415,7 @@ ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass
 {
     const ful_conv2d_attr *a = &spec->attr;
     bool way[FUL__CONV_WAYS] = {true, ful__winograd_applies(a, spec->x, spec->y),
-                                !spec->train && ful__patches_applies(a, spec->x, spec->y, spec->n_max)};
+                                !spec->train && ful__patches_applies(a, spec->x, spec->y, n > spec->n_max ? n : spec->n_max)};
     const ful_conv_algorithm want = wanted(a);
     *out = FUL__CONV_DIRECT;
     if (spec->x_layout != FUL__BLOCKED || spec->y_layout != FUL__BLOCKED || want == FUL_CONV_DIRECT) return FUL_OK;

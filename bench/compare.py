@@ -42,7 +42,7 @@ class Peer:
         return reply
 
     def close(self):
-        self.process.stdin.close()
+        self.process.kill()  # it keeps nothing
         self.process.wait()
 
 
@@ -72,6 +72,8 @@ class Bench:
     def peer(self, script):
         if script not in self.peers:
             self.peers[script] = None if self.args.no_peers else Peer(self.args.peer_python, script, self.env, self.log)
+            if self.peers[script]:
+                self.doc["versions"] |= self.peers[script].ask(work="versions")
         return self.peers[script]
 
     def turns(self, name, case, *sides, most=1000):
@@ -199,14 +201,16 @@ class Bench:
         self.doc |= {"date": time.strftime("%Y-%m-%d"), "batch": args.batch, "repeats": args.repeats}
         self.doc["peaks"] = self.side.measure_peaks()
         machine = self.side.machine()
-        for group in GROUPS:
-            if group in args.group:
-                getattr(self, group)()
-        self.profiles()
-        self.doc["peaks"] = table.best_peaks(self.doc["peaks"], self.side.measure_peaks())
         self.doc["versions"] = {"Fulcrum": machine["version"], "oneDNN": machine["onednn"]}
+        try:
+            for group in GROUPS:
+                if group in args.group:
+                    getattr(self, group)()
+            self.profiles()
+        except (SystemExit, KeyboardInterrupt) as error:  # what was measured until then stands
+            self.doc["stopped"] = str(error) or "interrupted"
+        self.doc["peaks"] = table.best_peaks(self.doc["peaks"], self.side.measure_peaks())
         for peer in filter(None, self.peers.values()):
-            self.doc["versions"] |= peer.ask(work="versions")
             peer.close()
         self.doc["machine"] = {"cpu": machine["cpu"], "cores": machine["cores"], "threads": args.threads, "kernels": machine["kernels"],
                                "wait_policy": machine["wait_policy"], "load": [before, ours.load()]}
@@ -251,7 +255,9 @@ def main():
         if old["peaks"]["threads"] == doc["peaks"]["threads"]:
             doc["peaks"] = table.best_peaks(doc["peaks"], old["peaks"])
     write(args.out, doc)
-    return 0
+    if "stopped" in doc:
+        print(f"compare.py: stopped early: {doc['stopped']}", file=sys.stderr)
+    return 1 if "stopped" in doc else 0
 
 
 if __name__ == "__main__":

@@ -182,6 +182,7 @@ elif name == "bench_layer":
     side = {{"macs": 10, "weights": 5, "seconds": [0.1]}}
     print(json.dumps([{{"tokens": int(args[args.index("--tokens") + 1]), "dense": side, "moe": side}}]))
 elif args[0] == "doctor": print(json.dumps({{"version": "0", "onednn": "1", "cpu": "a CPU", "cores": 2, "kernels": "avx2", "wait_policy": "passive"}}))
+elif args[0] == "bench" and "dwnet" in args and "--infer-only" in args: sys.exit("no such net")
 elif args[0] == "bench": print(json.dumps({{"macs": 1, "params": 2, "work_bytes": 3, "weight_bytes": 4, "train": part, "infer": part}}))
 elif args[0] == "predict": print("cat")
 """
@@ -205,6 +206,11 @@ class WholeRun(unittest.TestCase):
             self.assertEqual(doc["cases"]["train resnet20-moe"]["series"]["dense"], [0.15000000000000002] * 2)
             self.assertEqual(doc["cases"]["train resnet18"]["profile"], PARTS)
             self.assertEqual([r["ratio"] for r in doc["rows"] if r["case"] == "layer 256"], [1.0])
+            stopped = subprocess.run([*command[:-2], "infer", "--only", "infer1 "], capture_output=True, text=True, check=False)
+            self.assertEqual(stopped.returncode, 1)
+            self.assertIn("no such net", stopped.stderr)
+            with open(os.path.join(folder, "out", "bench.json"), encoding="utf-8") as f:
+                self.assertEqual(sorted(json.load(f)["cases"]), ["infer1 resnet20"])  # what was measured before stands
             command = [sys.executable, os.path.join(BENCH, "scaling.py"), os.path.join(folder, "fulcrum"), folder, "--repeats", "1", "--axis",
                        "experts", "depths", "--out", os.path.join(folder, "out")]
             subprocess.run(command, check=True, capture_output=True)

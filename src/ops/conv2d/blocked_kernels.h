@@ -10,7 +10,8 @@ INLINE void FN(product_rows)(const ful__blocked_product *p, const float *v, floa
     for (int i = 0; i < R * N; i++) sum[i] = (vf){0};
     for (int block = 0; block < p->blocks; block++, v += p->v_block) {
         for (int c = 0; c < LANES; c++, from += N * LANES) {
-            __builtin_prefetch(from + AHEAD * N * LANES);
+#pragma GCC unroll 2
+            for (int n = 0; n < N; n++) __builtin_prefetch(from + (AHEAD * N + n) * LANES);
             vf w[2];
 #pragma GCC unroll 2
             for (int n = 0; n < N; n++) w[n] = vload(from + n * LANES);

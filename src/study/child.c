@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/str.h"
 
 /* Between fork and exec only async-signal-safe calls: the parent has threads. */
-static void become(char *const *argv, int out_fd, int err_fd, bool share_cores)
+static void become(char *const *argv, char *choices, int out_fd, int err_fd, bool share_cores)
 {
     static char passive[] = "OMP_WAIT_POLICY=passive";
     setpgid(0, 0);
@@ -23,14 +24,22 @@ static void become(char *const *argv, int out_fd, int err_fd, bool share_cores)
     const int null_fd = open("/dev/null", O_RDONLY);
     if (null_fd >= 0) dup2(null_fd, STDIN_FILENO);
     if (share_cores) putenv(passive);
+    putenv(choices);
     execv(argv[0], argv);
     _exit(127);
 }
 
-ful_status ful__child_start(char *const *argv, int out_fd, int err_fd, bool share_cores, pid_t *out)
+ful_status ful__child_start(char *const *argv, const char *study_folder, int out_fd, int err_fd, bool share_cores, pid_t *out)
 {
+    ful__str choices = {0};
+    ful__str_addf(&choices, "FULCRUM_CONV_FILE=%s/conv-choices.tsv", study_folder);
+    if (ful__str_status(&choices) != FUL_OK) {
+        ful__str_deinit(&choices);
+        return FUL_ERR_MEMORY;
+    }
     const pid_t pid = fork();
-    if (pid == 0) become(argv, out_fd, err_fd, share_cores);
+    if (pid == 0) become(argv, choices.data, out_fd, err_fd, share_cores);
+    ful__str_deinit(&choices);
     FUL_FAIL_IF(pid < 0, FUL_ERR_IO, "cannot start '%s': %s", argv[0], strerror(errno));
     *out = pid;
     return FUL_OK;

@@ -54,7 +54,7 @@ static ful_status start_probe(const ful_study *s, const ful__jobs *j, const ful_
     ful_status status = ful__study_path(s, j->heaviest, 0, ".yaml", &config);
     if (status == FUL_OK) {
         char *argv[] = {(char *)program, "train", config, "--probe", time, "--json", "--threads", threads, "--quiet", NULL};
-        status = ful__child_start(argv, ends[1], null_fd >= 0 ? null_fd : ends[1], c->jobs > 1, &out->pid);
+        status = ful__child_start(argv, s->folder, ends[1], null_fd >= 0 ? null_fd : ends[1], c->jobs > 1, &out->pid);
     }
     if (null_fd >= 0) close(null_fd);
     close(ends[1]);

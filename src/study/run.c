@@ -151,7 +151,7 @@ static ful_status start(runner *r, int run)
         const int log_fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         pid_t pid = 0;
         if (log_fd < 0) status = ful__fail(FUL_ERR_IO, "cannot start a run with log %s: %s", log, strerror(errno));
-        if (status == FUL_OK) status = ful__child_start(argv, log_fd, log_fd, r->jobs > 1, &pid);
+        if (status == FUL_OK) status = ful__child_start(argv, s->folder, log_fd, log_fd, r->jobs > 1, &pid);
         if (log_fd >= 0) close(log_fd);
         if (status == FUL_OK) {
             r->children[slot] = (child){.pid = pid, .run = run};

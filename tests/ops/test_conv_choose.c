@@ -158,6 +158,25 @@ static int no_folder(void)
     return choose_three();
 }
 
+static int another_file(void)
+{
+    char path[128], *text = NULL;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/a study's.tsv", folder);
+    setenv("FULCRUM_CONV_FILE", path, 1);
+    choose_three();
+    if (ful__file_read(path, 1 << 20, &text, &bytes) != FUL_OK || lines(text) != 1 + 3) return 1;
+    ful__free(text);
+    return 0;
+}
+
+static void a_file_of_ones_own(void **state)
+{
+    (void)state;
+    if (!(ful_cpu_flags() & FUL_CPU_AVX2)) skip();
+    in_child(another_file);
+}
+
 static void without_a_folder(void **state)
 {
     (void)state;
@@ -232,13 +251,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         /* these fork, so they come before anything starts threads */
-        cmocka_unit_test(measured_once),
-        cmocka_unit_test(file_is_believed),
-        cmocka_unit_test(damaged_file_is_replaced),
-        cmocka_unit_test(without_a_folder),
-        cmocka_unit_test(texts),
-        cmocka_unit_test(as_asked),
-        cmocka_unit_test(failing_memory),
+        cmocka_unit_test(measured_once),      cmocka_unit_test(file_is_believed), cmocka_unit_test(damaged_file_is_replaced),
+        cmocka_unit_test(a_file_of_ones_own), cmocka_unit_test(without_a_folder), cmocka_unit_test(texts),
+        cmocka_unit_test(as_asked),           cmocka_unit_test(failing_memory),
     };
     if (!mkdtemp(folder)) return 1;
     setenv("XDG_CACHE_HOME", folder, 1);

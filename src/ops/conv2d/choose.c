@@ -143,21 +143,33 @@ typedef struct store {
     int fd;
 } store;
 
-static ful_status store_open(store *s)
+static ful_status store_path(char **out)
 {
-    char *folder = NULL, *beside = NULL;
-    *s = (store){.fd = -1};
+    const char *given = getenv("FULCRUM_CONV_FILE");
+    if (given && *given) return ful__strdup(out, given);
+    char *folder = NULL;
     ful_status status = ful__cache_folder(&folder);
     if (status == FUL_OK) status = ful__mkdirs(folder);
-    if (status == FUL_OK) status = ful__path_join(&s->path, folder, "conv-choices.tsv");
-    if (status == FUL_OK) status = ful__path_join(&beside, folder, "conv-choices.lock");
-    if (status == FUL_OK) s->fd = open(beside, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (status == FUL_OK) status = ful__path_join(out, folder, "conv-choices.tsv");
+    ful__free(folder);
+    return status;
+}
+
+static ful_status store_open(store *s)
+{
+    ful__str beside = {0};
+    *s = (store){.fd = -1};
+    ful_status status = store_path(&s->path);
+    if (status == FUL_OK) {
+        ful__str_addf(&beside, "%s.lock", s->path);
+        status = ful__str_status(&beside);
+    }
+    if (status == FUL_OK) s->fd = open(beside.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (s->fd >= 0 && flock(s->fd, LOCK_EX) != 0) {
         close(s->fd);
         s->fd = -1;
     }
-    ful__free(folder);
-    ful__free(beside);
+    ful__str_deinit(&beside);
     return status == FUL_ERR_MEMORY ? status : FUL_OK;
 }
 

@@ -5,7 +5,8 @@
  * in the user's cache folder (rewritten under a lock, so that two runs which start together choose the same). A choice changes
  * the rounding of a run, so a run's folder keeps a copy that a resumed run reads first.
  *
- * FULCRUM_CONV=direct|winograd|auto in the environment goes before what the convolution's attributes say.
+ * FULCRUM_CONV=direct|winograd|auto in the environment goes before what the convolution's attributes say;
+ * FULCRUM_CONV_FILE names another file than the user's (a study gives its runs one).
  */
 #ifndef FUL_OPS_CONV2D_CHOOSE_H
 #define FUL_OPS_CONV2D_CHOOSE_H

@@ -69,7 +69,7 @@ static ful_status build_net(ful_model *m, int batch_max)
     ful_net_options_defaults(&options);
     options.batch_max = batch_max;
     options.train = false;
-    options.blank = true; /* the checkpoint has every one */
+    options.blank = true;                /* the checkpoint has every one */
     options.seed = m->config.train.seed; /* a hash router routes by it */
     options.classes = m->config.net.classes;
     FUL_TRY(ful_net_build_graph(&m->config.net, &graph));

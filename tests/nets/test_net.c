@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The net object: it learns, predicts the same whatever the batch, starts from (seed, name), and fails with a name. */
-#include <stdlib.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "nets_support.h"
 

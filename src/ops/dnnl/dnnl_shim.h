@@ -19,7 +19,7 @@ typedef struct ful__dnnl_conv_spec {
     ful_conv2d_attr attr;
     ful_shape x, y;
     ful__layout x_layout, y_layout;
-    bool sum, relu; /* forward: y = relu(conv + bias + what y held before) */
+    bool sum, relu;  /* forward: y = relu(conv + bias + what y held before) */
     bool train;      /* backward too */
     unsigned passes; /* bit p: pass p is wanted; 0 = all of them */
     int n_max;

@@ -32,7 +32,8 @@ void ful__parallel_for(int64_t chunks, ful__chunk_fn fn, void *ctx)
     {
         active = 1;
         thread_number = omp_get_thread_num();
-        if (chunks == team && omp_get_num_threads() == team) { /* a thread finds in its caches what it left there the last time */
+        if (chunks == team &&
+            omp_get_num_threads() == team) { /* a thread finds in its caches what it left there the last time */
             fn(ctx, thread_number, thread_number);
         } else {
 #pragma omp for schedule(dynamic, 1) nowait

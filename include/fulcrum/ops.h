@@ -34,7 +34,7 @@ typedef enum ful_init {
 
 /*
  * How a convolution is computed. DIRECT: the plain sum, oneDNN's kernels. WINOGRAD: F(4x4, 3x3), a quarter of the
- * multiplications and about twice the rounding error; 3x3 of stride 1. PATCHES: the plain sum in another order, one matrix
+ * multiplications and about four times the rounding error; 3x3 of stride 1. PATCHES: the plain sum in another order, one matrix
  * product over the patches of few pixels; inference. Where the one asked for does not apply, and for depthwise convolutions, it
  * is as if DIRECT was asked for. AUTO: each pass of each shape is measured once on a machine. The environment variable
  * FULCRUM_CONV (auto, direct, winograd, patches) goes before this.

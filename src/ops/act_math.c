@@ -7,68 +7,77 @@
 #include <immintrin.h>
 #endif
 
-/* for (i = 0; i + WIDTH <= n; i += WIDTH) of one activation, forward and backward. */
-#define FORWARD_LOOP(name)                                                    \
-    for (; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(name)(LOAD(x + i))); \
+/* for (i = 0; i + WIDTH <= n; i += WIDTH) of each row for one activation, forward and backward. */
+#define FORWARD_LOOP(name)                                                                     \
+    for (; rows > 0; rows--, x += ld, y += ld)                                                 \
+        for (int64_t i = 0; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(name)(LOAD(x + i))); \
     break
-#define BACKWARD_LOOP(name)                                                                           \
-    for (; i + WIDTH <= n; i += WIDTH) STORE(dx + i, LOAD(dy + i) * LANE(name##_slope)(LOAD(x + i))); \
+#define BACKWARD_LOOP(name)                                                                                            \
+    for (; rows > 0; rows--, x += ld, dy += ld, dx += ld)                                                              \
+        for (int64_t i = 0; i + WIDTH <= n; i += WIDTH) STORE(dx + i, LOAD(dy + i) * LANE(name##_slope)(LOAD(x + i))); \
     break
 
 /* Whole vectors, then what is left through a vector padded with zeros, so that a short row is not slow. */
-#define DEFINE_ARRAYS(level, ATTR)                                                                                 \
-    ATTR static int64_t forward_whole_##level(ful_act act, const float *x, float *y, int64_t n)                    \
-    {                                                                                                              \
-        int64_t i = 0;                                                                                             \
-        switch (act) {                                                                                             \
-        case FUL_ACT_RELU: FORWARD_LOOP(relu);                                                                     \
-        case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                                     \
-        case FUL_ACT_SILU: FORWARD_LOOP(silu);                                                                     \
-        case FUL_ACT_HARD_SWISH: FORWARD_LOOP(hard_swish);                                                         \
-        default: break;                                                                                            \
-        }                                                                                                          \
-        return i;                                                                                                  \
-    }                                                                                                              \
-    ATTR static int64_t backward_whole_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t n) \
-    {                                                                                                              \
-        int64_t i = 0;                                                                                             \
-        switch (act) {                                                                                             \
-        case FUL_ACT_RELU: BACKWARD_LOOP(relu);                                                                    \
-        case FUL_ACT_GELU: BACKWARD_LOOP(gelu);                                                                    \
-        case FUL_ACT_SILU: BACKWARD_LOOP(silu);                                                                    \
-        case FUL_ACT_HARD_SWISH: BACKWARD_LOOP(hard_swish);                                                        \
-        default: break;                                                                                            \
-        }                                                                                                          \
-        return i;                                                                                                  \
-    }                                                                                                              \
-    ATTR static void forward_##level(ful_act act, const float *x, float *y, int64_t n)                             \
-    {                                                                                                              \
-        const int64_t done = forward_whole_##level(act, x, y, n);                                                  \
-        if (done == n) return;                                                                                     \
-        float last[WIDTH] = {0};                                                                                   \
-        memcpy(last, x + done, (size_t)(n - done) * sizeof *x);                                                    \
-        (void)forward_whole_##level(act, last, last, WIDTH);                                                       \
-        memcpy(y + done, last, (size_t)(n - done) * sizeof *y);                                                    \
-    }                                                                                                              \
-    ATTR static void backward_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t n)          \
-    {                                                                                                              \
-        const int64_t done = backward_whole_##level(act, x, dy, dx, n);                                            \
-        if (done == n) return;                                                                                     \
-        float last_x[WIDTH] = {0}, last[WIDTH] = {0};                                                              \
-        memcpy(last_x, x + done, (size_t)(n - done) * sizeof *x);                                                  \
-        memcpy(last, dy + done, (size_t)(n - done) * sizeof *dy);                                                  \
-        (void)backward_whole_##level(act, last_x, last, last, WIDTH);                                              \
-        memcpy(dx + done, last, (size_t)(n - done) * sizeof *dx);                                                  \
-    }                                                                                                              \
-    ATTR static void exp_##level(const float *x, float shift, float *y, int64_t n)                                 \
-    {                                                                                                              \
-        int64_t i = 0;                                                                                             \
-        for (; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(exp)(LOAD(x + i) - shift));                           \
-        if (i == n) return;                                                                                        \
-        float last[WIDTH] = {0};                                                                                   \
-        memcpy(last, x + i, (size_t)(n - i) * sizeof *x);                                                          \
-        STORE(last, LANE(exp)(LOAD(last) - shift));                                                                \
-        memcpy(y + i, last, (size_t)(n - i) * sizeof *y);                                                          \
+#define DEFINE_ARRAYS(level, ATTR)                                                                                             \
+    ATTR static void forward_whole_##level(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)         \
+    {                                                                                                                          \
+        switch (act) {                                                                                                         \
+        case FUL_ACT_RELU: FORWARD_LOOP(relu);                                                                                 \
+        case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                                                 \
+        case FUL_ACT_SILU: FORWARD_LOOP(silu);                                                                                 \
+        case FUL_ACT_HARD_SWISH: FORWARD_LOOP(hard_swish);                                                                     \
+        default: break;                                                                                                        \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    ATTR static void backward_whole_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows, \
+                                            int64_t n)                                                                         \
+    {                                                                                                                          \
+        switch (act) {                                                                                                         \
+        case FUL_ACT_RELU: BACKWARD_LOOP(relu);                                                                                \
+        case FUL_ACT_GELU: BACKWARD_LOOP(gelu);                                                                                \
+        case FUL_ACT_SILU: BACKWARD_LOOP(silu);                                                                                \
+        case FUL_ACT_HARD_SWISH: BACKWARD_LOOP(hard_swish);                                                                    \
+        default: break;                                                                                                        \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    ATTR static void forward_##level(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)               \
+    {                                                                                                                          \
+        const int64_t left = n % WIDTH;                                                                                        \
+        forward_whole_##level(act, x, y, ld, rows, n);                                                                         \
+        x += n - left;                                                                                                         \
+        y += n - left;                                                                                                         \
+        for (int64_t r = 0; left > 0 && r < rows; r++, x += ld, y += ld) {                                                     \
+            float last[WIDTH] = {0};                                                                                           \
+            memcpy(last, x, (size_t)left * sizeof *x);                                                                         \
+            forward_whole_##level(act, last, last, WIDTH, 1, WIDTH);                                                           \
+            memcpy(y, last, (size_t)left * sizeof *y);                                                                         \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    ATTR static void backward_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows,       \
+                                      int64_t n)                                                                               \
+    {                                                                                                                          \
+        const int64_t left = n % WIDTH;                                                                                        \
+        backward_whole_##level(act, x, dy, dx, ld, rows, n);                                                                   \
+        x += n - left;                                                                                                         \
+        dy += n - left;                                                                                                        \
+        dx += n - left;                                                                                                        \
+        for (int64_t r = 0; left > 0 && r < rows; r++, x += ld, dy += ld, dx += ld) {                                          \
+            float last_x[WIDTH] = {0}, last[WIDTH] = {0};                                                                      \
+            memcpy(last_x, x, (size_t)left * sizeof *x);                                                                       \
+            memcpy(last, dy, (size_t)left * sizeof *dy);                                                                       \
+            backward_whole_##level(act, last_x, last, last, WIDTH, 1, WIDTH);                                                  \
+            memcpy(dx, last, (size_t)left * sizeof *dx);                                                                       \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    ATTR static void exp_##level(const float *x, float shift, float *y, int64_t n)                                             \
+    {                                                                                                                          \
+        int64_t i = 0;                                                                                                         \
+        for (; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(exp)(LOAD(x + i) - shift));                                       \
+        if (i == n) return;                                                                                                    \
+        float last[WIDTH] = {0};                                                                                               \
+        memcpy(last, x + i, (size_t)(n - i) * sizeof *x);                                                                      \
+        STORE(last, LANE(exp)(LOAD(last) - shift));                                                                            \
+        memcpy(y + i, last, (size_t)(n - i) * sizeof *y);                                                                      \
     }
 
 #if defined(__x86_64__)
@@ -152,20 +161,30 @@ DEFINE_ARRAYS(scalar, )
 #define AT_BEST_LEVEL(name, ...) name##_scalar(__VA_ARGS__)
 #endif
 
-void ful__act_forward(ful_act act, const float *x, float *y, int64_t n)
+void ful__act_forward_rows(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)
 {
     if (act != FUL_ACT_NONE)
-        AT_BEST_LEVEL(forward, act, x, y, n);
+        AT_BEST_LEVEL(forward, act, x, y, ld, rows, n);
     else if (y != x)
-        memmove(y, x, (size_t)n * sizeof *y);
+        for (int64_t r = 0; r < rows; r++) memmove(y + r * ld, x + r * ld, (size_t)n * sizeof *y);
+}
+
+void ful__act_backward_rows(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows, int64_t n)
+{
+    if (act != FUL_ACT_NONE)
+        AT_BEST_LEVEL(backward, act, x, dy, dx, ld, rows, n);
+    else if (dx != dy)
+        for (int64_t r = 0; r < rows; r++) memmove(dx + r * ld, dy + r * ld, (size_t)n * sizeof *dx);
+}
+
+void ful__act_forward(ful_act act, const float *x, float *y, int64_t n)
+{
+    ful__act_forward_rows(act, x, y, n, 1, n);
 }
 
 void ful__act_backward(ful_act act, const float *x, const float *dy, float *dx, int64_t n)
 {
-    if (act != FUL_ACT_NONE)
-        AT_BEST_LEVEL(backward, act, x, dy, dx, n);
-    else if (dx != dy)
-        memmove(dx, dy, (size_t)n * sizeof *dx);
+    ful__act_backward_rows(act, x, dy, dx, n, 1, n);
 }
 
 void ful__exp_shifted(const float *x, float shift, float *y, int64_t n)

@@ -46,6 +46,9 @@ static inline float ful__float_pow2(int32_t i)
 void ful__act_forward(ful_act act, const float *x, float *y, int64_t n);
 /* dx[i] = dy[i] * act'(x[i]), x the values before the activation; dx may be dy (or x). */
 void ful__act_backward(ful_act act, const float *x, const float *dy, float *dx, int64_t n);
+/* The same of rows of n values, ld from row to row of all arrays. */
+void ful__act_forward_rows(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n);
+void ful__act_backward_rows(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows, int64_t n);
 /* y[i] = exp(x[i] - shift); y may be x. */
 void ful__exp_shifted(const float *x, float shift, float *y, int64_t n);
 

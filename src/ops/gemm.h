@@ -30,8 +30,8 @@ bool ful__gemm_should_pack(int64_t m);
 /*
  * One product of a grouped call. Rows m may be 0. Per element, in this order: C_old if accumulate, otherwise bias[j] (0 when
  * NULL), starts the chain; then the k products; then act (forward epilogue); pre_act, when not NULL, receives the value before
- * act (same ldc). slope_of, when not NULL: not act, but times the slope of act there (same ldc; backward epilogue). row_index,
- * when not NULL: row i of A is a + row_index[i]*a_rs (gather without a copy; needs a_cs == 1).
+ * act (same ldc). slope_of, when not NULL: not act, but times the slope of act there (same ldc; backward epilogue; then no
+ * pre_act). row_index, when not NULL: row i of A is a + row_index[i]*a_rs (gather without a copy; needs a_cs == 1).
  */
 typedef struct ful__gemm_job {
     int64_t m, n, k;

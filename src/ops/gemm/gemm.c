@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * C (+)= A B for a group of jobs in one parallel loop. A job is cut into blocks of C, of no more rows than share a packed panel
- * of B; the thread that finished a block's sums applies the epilogue while they are in its cache.
+ * of B.
  */
 #include "ops/gemm.h"
 
 #include <assert.h>
-#include <string.h>
 
 #include "core/parallel.h"
-#include "ops/act_math.h"
 #include "ops/gemm/gemm_block.h"
 
 const ful__gemm_level *ful__gemm_level_now(void)
@@ -80,20 +78,10 @@ static ful__gemm_block block_of(const ful__gemm_job *job)
                  : job->bias     ? FUL__GEMM_FROM_BIAS
                                  : FUL__GEMM_FROM_ZERO,
         .bias = job->bias,
+        .act = job->act,
+        .pre_act = job->pre_act,
+        .slope_of = job->slope_of,
     };
-}
-
-/* pre_act = C, C = act(C), or C = C slope(slope_of), of a finished block. */
-static void run_epilogue(const ful__gemm_job *job, const ful__gemm_block *at)
-{
-    const int64_t count = at->n1 - at->n0;
-    for (int64_t r = at->m0; r < at->m1; r++) {
-        const int64_t first = r * job->ldc + at->n0;
-        float *c = job->c + first;
-        if (job->slope_of) ful__act_backward(job->act, job->slope_of + first, c, c, count);
-        if (job->pre_act) memcpy(job->pre_act + first, c, (size_t)count * sizeof *c);
-        if (!job->slope_of && job->act != FUL_ACT_NONE) ful__act_forward(job->act, c, c, count);
-    }
 }
 
 typedef struct group {
@@ -113,7 +101,6 @@ static void run_chunk(void *ctx, int64_t chunk, int thread)
     ful__gemm_block block = block_of(job);
     ful__gemm_part(g->level, job->m, job->n, g->cut[number], chunk - g->first[number], &block);
     ful__gemm_run_block(g->level, &block);
-    run_epilogue(job, &block);
 }
 
 void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs)

@@ -26,6 +26,10 @@ enum { MR = 6, NR = 16 };
         l##i = _mm256_fmadd_ps(v, b_l, l##i);        \
         r##i = _mm256_fmadd_ps(v, b_r, r##i);        \
     }
+/* A step of all rows. */
+#define STEPS                                                            \
+    const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8); \
+    EACH_ROW(STEP)
 /* A line of 64 bytes into the L2 cache. (A macro: compilers drop calls to a function that does nothing but prefetch.) */
 #define FETCH(from) _mm_prefetch((const char *)(from), _MM_HINT_T1)
 #define TO_C(i)                                                   \
@@ -54,11 +58,13 @@ AVX2 static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm
         EACH_ROW(FROM_BIAS)
     }
     const float *a = t->a, *b = t->b;
-    for (int64_t p = 0; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
-        const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8);
+    for (int64_t p = 0; p < t->fetches; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
         FETCH(t->next_c + t->next_c_at[p]);
         FETCH(t->next_b + t->next_b_at[p]);
-        EACH_ROW(STEP)
+        STEPS
+    }
+    for (int64_t p = t->fetches; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
+        STEPS
     }
     EACH_ROW(TO_C)
 }

@@ -8,7 +8,7 @@
 
 #include "ops/gemm/gemm_level.h"
 
-enum { MR = 14, NR = 32 };
+enum { MR = 14, NR = 32, FETCH_AHEAD = 12 };
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 
@@ -28,6 +28,11 @@ enum { MR = 14, NR = 32 };
         l##i = _mm512_fmadd_ps(v, b_l, l##i);  \
         r##i = _mm512_fmadd_ps(v, b_r, r##i);  \
     }
+/* A step of all rows; the tile of A, which may be longer than the L1 cache has room for, comes into it some steps ahead. */
+#define STEPS                                                                     \
+    _mm_prefetch((const char *)(a + FETCH_AHEAD * FUL__GEMM_LANES), _MM_HINT_T0); \
+    const __m512 b_l = _mm512_loadu_ps(b), b_r = _mm512_loadu_ps(b + 16);         \
+    EACH_ROW(STEP)
 /* A line of 64 bytes into the L2 cache. (A macro: compilers drop calls to a function that does nothing but prefetch.) */
 #define FETCH(from) _mm_prefetch((const char *)(from), _MM_HINT_T1)
 #define TO_C(i)                                                      \
@@ -57,11 +62,13 @@ AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__
         EACH_ROW(FROM_BIAS)
     }
     const float *a = t->a, *b = t->b;
-    for (int64_t p = 0; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
-        const __m512 b_l = _mm512_loadu_ps(b), b_r = _mm512_loadu_ps(b + 16);
+    for (int64_t p = 0; p < t->fetches; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
         FETCH(t->next_c + t->next_c_at[p]);
         FETCH(t->next_b + t->next_b_at[p]);
-        EACH_ROW(STEP)
+        STEPS
+    }
+    for (int64_t p = t->fetches; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
+        STEPS
     }
     EACH_ROW(TO_C)
 }

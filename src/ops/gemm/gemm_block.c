@@ -6,9 +6,11 @@
  */
 #include "ops/gemm/gemm_block.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "core/parallel.h"
+#include "ops/act_math.h"
 
 /* Packing ---------------------------------------------------------------------------------------------------------------- */
 
@@ -56,8 +58,10 @@ static void add_sums(const float *strip, int64_t k, int count, float *sums)
 /* The loops -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct next_lines {
-    int64_t c[FUL__GEMM_KC], b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC / FUL__GEMM_LINE) + FUL__GEMM_KC];
-    int64_t b_count, c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
+    int64_t a[FUL__GEMM_KC], c[FUL__GEMM_KC], b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC / FUL__GEMM_LINE) + FUL__GEMM_KC];
+    int64_t a_count, b_count, c_count;
+    int64_t a_steps; /* lines of A that a share of it takes from, where lines are steps */
+    int64_t c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
 } next_lines;
 
 /* Some rows of a block, in tiles of nearly equal size, over steps k0..k0+k. */
@@ -66,7 +70,10 @@ typedef struct rows_part {
     const ful__gemm_block *x;
     int64_t tiles, first[FUL__GEMM_TILES + 1]; /* tile i is rows first[i]..first[i+1] */
     int64_t k0, k;
+    int64_t next_m, next_k0; /* where the rows and steps begin that come next, or -1 */
+    int64_t b_share;         /* lines of the next panel of B that come with each tile */
     ful__gemm_start start;
+    bool last;    /* steps */
     float *a, *b; /* room to pack into */
     const next_lines *lines;
 } rows_part;
@@ -104,9 +111,16 @@ static void pack_tiles(const rows_part *at)
         add_sums(tile_of(at, i), at->k, (int)(first[i + 1] - first[i]), at->x->a_sums + first[i]);
 }
 
+/* Where the sums are built: where the activation's input is kept, if it is. */
+static float *sums_of(const ful__gemm_block *x)
+{
+    return x->pre_act && !x->slope_of ? x->pre_act : x->c;
+}
+
 /* Fetching ahead --------------------------------------------------------------------------------------------------------- */
 
-/* Where the cache lines of a tile of C and of a panel of B begin, from their first value; what is over, again the first. */
+/* Where the cache lines of a tile of C (and of what the epilogue takes or leaves beside it), of a panel of B and of a tile's
+ * width of A begin, from their first value; what is over, again the first. */
 static void list_lines(const rows_part *at, next_lines *out)
 {
     const ful__gemm_block *x = at->x;
@@ -114,6 +128,10 @@ static void list_lines(const rows_part *at, next_lines *out)
     int64_t count = 0;
     for (int64_t i = 0; i < at->level->mr; i++)
         for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE) out->c[count++] = i * x->ldc + j;
+    const float *other = !at->last ? NULL : x->slope_of ? x->slope_of : x->pre_act ? x->c : NULL;
+    const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)sums_of(x)) / (intptr_t)sizeof *other);
+    for (int64_t i = 0; other && i < lines && count < k; i++) out->c[count++] = away + out->c[i];
+    out->c_count = ful__at_most(k, count);
     for (; count < k; count++) out->c[count] = 0;
     count = 0;
     if (x->b_packed)
@@ -125,29 +143,69 @@ static void list_lines(const rows_part *at, next_lines *out)
         for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE)
             for (int64_t p = 0; p < k; p++) out->b[count++] = line_of(&x->b, at->k0 + p) - line_of(&x->b, at->k0) + j;
     out->b_count = count;
-    while (count % (k > 0 ? k : 1) != 0) out->b[count++] = 0;
+    for (int64_t i = 0; i < k; i++) out->b[count++] = 0;
+    const int64_t row = ful__at_least(
+        1, ful__at_most(k, ful__divide_up(ful__at_most(x->m1 - x->m0, FUL__GEMM_TILES * at->level->mr), FUL__GEMM_LINE)));
+    for (count = 0; count < k; count++) out->a[count] = x->a.along_k ? 0 : count / row * x->a.ld + count % row * FUL__GEMM_LINE;
+    out->a_steps = k / row;
+    out->a_count = x->a.along_k ? ful__at_most(k, at->level->mr * ful__divide_up(k, FUL__GEMM_LINE)) : k / row * row;
+    count = 0;
+    for (int64_t i = 0; x->a.along_k && i < at->level->mr; i++)
+        for (int64_t p = 0; p < k && count < k; p += FUL__GEMM_LINE) out->a[count++] = i * x->a.ld + p;
     out->c_ahead = k > 0 ? ful__divide_up(FUL__GEMM_KC, k) : 1;
 }
 
-/* Tile `number` of the panel from column n: a tile of C that comes after it, and a share of the next panel, if there is one. */
+static void fetch_also(ful__gemm_tile *tile, const float *from, const int64_t *at, int64_t count)
+{
+    tile->next_b = from;
+    tile->next_b_at = at;
+    tile->fetches = ful__at_least(tile->fetches, count);
+}
+
+/* During the last panel, a share of what is packed of A next. */
+static void fetch_next_a(const rows_part *at, int64_t number, ful__gemm_tile *tile)
+{
+    const ful__gemm_side *a = &at->x->a;
+    const next_lines *l = at->lines;
+    if (at->next_m < 0 || a->index) return;
+    if (a->along_k && at->next_m == at->first[0])
+        fetch_also(tile, line_of(a, at->first[number]) + at->next_k0, l->a, l->a_count);
+    else if (!a->along_k && (number + 1) * l->a_steps <= at->k)
+        fetch_also(tile, line_of(a, at->next_k0 + number * l->a_steps) + at->next_m, l->a, l->a_count);
+}
+
+/* Before it, a share of the next panel of B, from column n. */
+static void fetch_next_b(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
+{
+    const ful__gemm_block *x = at->x;
+    const int64_t first = number * at->b_share, count = ful__at_most(at->b_share, at->lines->b_count - first);
+    if (count <= 0) return;
+    const float *from;
+    if (x->b_packed)
+        from = x->b_packed + n * x->b_k + at->k0 * at->level->nr;
+    else if (x->b.along_k)
+        from = line_of(&x->b, n) + at->k0;
+    else
+        from = line_of(&x->b, at->k0) + n;
+    fetch_also(tile, from, at->lines->b + first, count);
+}
+
+/* Tile `number` of the panel from column n: a tile of C that comes after it, and a share of what is packed next. */
 static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
 {
     static const int64_t nothing[FUL__GEMM_KC];
     const ful__gemm_block *x = at->x;
-    const int64_t nr = at->level->nr, next = n + nr, first = number * at->k, then = number + at->lines->c_ahead;
-    const int64_t c_panel = n + then / at->tiles * nr;
+    const int64_t next = n + at->level->nr, then = number + at->lines->c_ahead;
+    const int64_t c_panel = n + then / at->tiles * at->level->nr;
     tile->next_b = at->a; /* is near */
     tile->next_b_at = nothing;
     tile->next_c_at = at->lines->c;
-    tile->next_c = x->c + at->first[then % at->tiles] * x->ldc + (c_panel < x->n1 ? c_panel : n);
-    if (next >= x->n1 || first >= at->lines->b_count) return;
-    tile->next_b_at = at->lines->b + first;
-    if (x->b_packed)
-        tile->next_b = x->b_packed + next * x->b_k + at->k0 * nr;
-    else if (x->b.along_k)
-        tile->next_b = line_of(&x->b, next) + at->k0;
+    tile->next_c = sums_of(x) + at->first[then % at->tiles] * x->ldc + (c_panel < x->n1 ? c_panel : n);
+    tile->fetches = at->lines->c_count;
+    if (next < x->n1)
+        fetch_next_b(at, next, number, tile);
     else
-        tile->next_b = line_of(&x->b, at->k0) + next;
+        fetch_next_a(at, number, tile);
 }
 
 /* The panels ------------------------------------------------------------------------------------------------------------- */
@@ -177,6 +235,17 @@ static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
     return at->b;
 }
 
+/* Of a tile whose sums are finished. */
+static void run_epilogue(const ful__gemm_block *x, const ful__gemm_tile *tile)
+{
+    const int64_t first = tile->c - sums_of(x);
+    float *c = x->c + first;
+    if (x->slope_of)
+        ful__act_backward_rows(x->act, x->slope_of + first, c, c, x->ldc, tile->rows, tile->cols);
+    else
+        ful__act_forward_rows(x->act, tile->c, c, x->ldc, tile->rows, tile->cols);
+}
+
 static void run_panel(const rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
@@ -186,9 +255,10 @@ static void run_panel(const rows_part *at, int64_t n)
     for (int64_t i = 0; i < at->tiles; i++) {
         tile.rows = (int)(at->first[i + 1] - at->first[i]);
         tile.a = tile_of(at, i);
-        tile.c = x->c + at->first[i] * x->ldc + n;
+        tile.c = sums_of(x) + at->first[i] * x->ldc + n;
         fetch_next(at, n, i, &tile);
         at->level->run(&tile);
+        if (at->last) run_epilogue(x, &tile);
     }
 }
 
@@ -196,6 +266,9 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
 {
     _Alignas(64) float a[FUL__GEMM_TILES * FUL__GEMM_KC * FUL__GEMM_LANES], b[FUL__GEMM_KC * FUL__GEMM_NR_MAX];
     next_lines lines;
+    if (x->pre_act && x->start == FUL__GEMM_FROM_C)
+        ful__act_forward_rows(FUL_ACT_NONE, x->c + x->m0 * x->ldc + x->n0, x->pre_act + x->m0 * x->ldc + x->n0, x->ldc,
+                              x->m1 - x->m0, x->n1 - x->n0);
     const int64_t rows = FUL__GEMM_TILES * level->mr, steps = x->k1 - x->k0;
     const int64_t block = reads_b_in_place(level, x) ? IN_PLACE_KC : FUL__GEMM_KC;
     const int64_t blocks = steps > 0 ? ful__divide_up(steps, block) : 1;
@@ -205,9 +278,13 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
         ful__share(steps, blocks, i, &begin, &end);
         at.k0 = x->k0 + begin;
         at.k = end - begin;
+        at.last = i == blocks - 1;
         list_lines(&at, &lines);
         for (int64_t m = x->m0; m < x->m1; m += rows) {
+            at.next_m = m + rows < x->m1 ? m + rows : at.last ? -1 : x->m0;
+            at.next_k0 = m + rows < x->m1 ? at.k0 : x->k0 + end;
             cut_tiles(&at, m, ful__at_most(m + rows, x->m1));
+            at.b_share = ful__at_most(at.k, ful__divide_up(lines.b_count, at.tiles));
             pack_tiles(&at);
             for (int64_t n = x->n0; n < x->n1; n += level->nr) run_panel(&at, n);
         }

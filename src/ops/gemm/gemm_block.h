@@ -6,6 +6,7 @@
 #ifndef FUL_OPS_GEMM_BLOCK_H
 #define FUL_OPS_GEMM_BLOCK_H
 
+#include <fulcrum/ops.h>
 #include <stdbool.h>
 
 #include "ops/gemm/gemm_level.h"
@@ -34,7 +35,11 @@ typedef struct ful__gemm_block {
     int64_t ldc;
     ful__gemm_start start;
     const float *bias; /* [n] */
-    float *a_sums;     /* [m] a_sums[i] += sum over k of A(i, p), when not NULL */
+    /* The epilogue, of each tile of C while it is in the L1 cache: pre_act = C, C = act(C), or C = C slope(slope_of). */
+    ful_act act;
+    float *pre_act;        /* or NULL; as slope_of: where [0][0] is, row stride ldc */
+    const float *slope_of; /* or NULL */
+    float *a_sums;         /* [m] a_sums[i] += sum over k of A(i, p), when not NULL */
 } ful__gemm_block;
 
 enum { FUL__GEMM_TILES = 20 }; /* tiles of A that are packed at a time, and so share a packed panel of B */

@@ -30,10 +30,11 @@ typedef struct ful__gemm_tile {
     ful__gemm_start start;
     const float *bias; /* [cols] */
     /* What comes next and is brought into the L2 cache meanwhile, a line at next_c + next_c_at[p] and one at next_b +
-     * next_b_at[p] with each step p (any addresses): the next tile of C, whose lines are listed first, and a share of the
-     * next panel of B. */
+     * next_b_at[p] with each of the first `fetches` steps p (any addresses): a later tile of C, whose lines are listed first,
+     * and a share of the next panel of B. */
+    int64_t fetches; /* at most k */
     const float *next_c, *next_b;
-    const int64_t *next_c_at, *next_b_at; /* [at least k, at least lines of a tile], [k] */
+    const int64_t *next_c_at, *next_b_at; /* [fetches, at least lines of a tile], [fetches] */
 } ful__gemm_tile;
 
 typedef struct ful__gemm_level {

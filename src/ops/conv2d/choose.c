@@ -21,12 +21,12 @@
 #include "ops/conv2d/patches.h"
 #include "ops/conv2d/winograd.h"
 
-enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, ROUNDS_MOST = 20 };
+enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, ROUNDS_MOST = 400 };
 
 /* A measured batch has at most so many multiply-accumulates: some ten milliseconds. */
 #define MACS_MAX 2e9
 /* Rounds go on for so long: a short pass is measured more often, so that a neighbour's burst of work does not decide. */
-#define SECONDS 0.06
+#define SECONDS 0.03
 /* Another way must be faster than the direct one by this factor, so that noise does not decide against the more exact sum. */
 #define CLEARLY 0.97
 

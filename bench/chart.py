@@ -53,7 +53,7 @@ def targets(rows):
                  f'class="{"met" if r["met"] else "missed"}"/>']
         if "ratio_range" in r:
             a, b = sorted(reached(r, v) for v in r["ratio_range"])
-            body.append(line(left + a * scale, y + 8.5, left + min(b, most) * scale, y + 8.5, "range"))
+            body.append(line(left + min(a, most) * scale, y + 8.5, left + min(b, most) * scale, y + 8.5, "range"))
         words = f"{r['ratio']:.2f} × ({sign} {r['target']:g})" if "ratio" in r else \
             f"{1e3 * r['ours']:.0f} ms ({sign} {1e3 * r['target']:.0f})"
         body.append(text(left + span + 12, y + 13, words, "dim"))

@@ -63,7 +63,7 @@ def scaling_block(doc):
 def readme_block(doc):
     rows = [r for r in table.make_rows(doc) if r["case"] in README_CASES]
     m = doc["machine"]
-    out = [f"{m['cpu']}, {m['threads']} threads, batch {doc['batch']}, 32×32 input, load {m['load'][0]:.1f}, medians of {doc['repeats']} interleaved turns, "
+    out = [f"{m['cpu']}, {m['threads']} threads, batch {doc['batch']}, 32×32 input, load {m['load'][0]:.1f}, medians of {table.turns_of(doc)} interleaved turns, "
            + ", ".join(f"{k} {v}" for k, v in doc["versions"].items()) + ":", "",
            "| work | Fulcrum | beside | ratio (range) |", "|---|---|---|---|"]
     for r in rows:

@@ -153,13 +153,20 @@ def as_markdown(rows):
         line(c.replace("  beside", "… beside") for c in cells_of(r)) for r in rows)
 
 
+def turns_of(doc):
+    """How many turns the cases took, in words; those of earlier runs may have been merged in."""
+    counts = [len(case["series"]["ours"]) for case in doc.get("cases", {}).values() if case.get("series", {}).get("ours")]
+    few, many = min(counts, default=doc["repeats"]), max(counts, default=doc["repeats"])
+    return f"{many}" if few == many else f"{few} to {many}"
+
+
 def header(doc):
     """What must be known to read the table."""
     m, peaks = doc["machine"], doc.get("peaks")
     lines = [f"{m['cpu']}, {m['cores']} cores; {m['threads']} threads, OpenMP wait policy {m['wait_policy']}, "
              f"load {m['load'][0]:.1f} before and {m['load'][1]:.1f} after; {doc['date']}",
              ", ".join(f"{name} {version}" for name, version in doc["versions"].items()),
-             f"medians of {doc['repeats']} interleaved turns; batch {doc['batch']} unless said, 32x32x3 input, float32"]
+             f"medians of {turns_of(doc)} interleaved turns; batch {doc['batch']} unless said, 32x32x3 input, float32"]
     if peaks:
         levels = ", ".join(f"{b['level']} {max(b['read_gb_s'][1], b['update_gb_s'][1]):.0f} GB/s" for b in peaks["bandwidth"])
         lines.append(f"measured peak ({peaks['level']}): {peaks['fma_gflops'][1]:.0f} GFLOP/s float32 on {peaks['threads']} threads, "

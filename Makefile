@@ -60,7 +60,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60) with libFuzzer; new inputs go t
 	@cmake --build build/fuzz --target fuzzers
 	@tools/run_fuzzers build/fuzz $(FUZZ_SECONDS)
 
-bench: build ## speed beside PyTorch and ONNX Runtime, interleaved (20 minutes; BENCH_ARGS="--group infer --repeats 2"; PEER_PYTHON)
+bench: build ## speed beside PyTorch and ONNX Runtime, interleaved (some minutes; BENCH_ARGS="--group infer --repeats 2"; PEER_PYTHON)
 	@if [ "$(PEER_PYTHON)" = build/peers/bin/python ]; then tools/setup bench && bench/peers/setup; fi
 	@cmake --build $(RELEASE) --target peaks bench_layer
 	@python3 bench/compare.py $(FULCRUM) $(RELEASE)/bench $(PEER_PYTHON) --out build/bench $(BENCH_ARGS)

@@ -302,7 +302,7 @@ static double rounding_of(ful_conv_algorithm how, const shape *s)
     return sqrt(error / size);
 }
 
-/* The points of interpolation are chosen for this: with the usual ones it would be twice as large again. */
+/* What the points of interpolation are chosen for. */
 static void winograd_rounding(void **state)
 {
     (void)state;

@@ -12,7 +12,7 @@
  *   dU_f[in][out] = sum_tiles V_f[tile][in] E_f[tile][out],  dg = G^T dU G
  *
  * B, G, A are those of the points 0, +-2/3, +-3/2 and infinity: a relative rounding error of 8e-7 over 64 channels, where
- * oneDNN's sums have 2e-7 and the usual points +-1, +-2 would give 2e-6. Tiles are worked on so many at a time that V, M (and
+ * oneDNN's sums have 2e-7 (test_conv2d). Tiles are worked on so many at a time that V, M (and
  * dU) stay in the second-level cache. Every value is one chain of multiply-adds over all input channels, so the result of an
  * image does not depend on the batch.
  */

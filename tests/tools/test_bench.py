@@ -120,7 +120,7 @@ class Scaling(unittest.TestCase):
         series[1]["points"] = [[1, 0.5], [128, 0.7]]
         panel = scaling.finish({"title": "batch", "x": "images", "series": series})
         self.assertIn("x^1.00", panel["note"])
-        doc = {"panels": {"batches": panel}, "cpu": "a CPU", "threads": 2, "repeats": 1, "load": [0, 0], "date": "today"}
+        doc = {"panels": {"batches": panel}, "cpu": "a CPU", "threads": 2, "repeats": 1, "load": [0, 0], "date": "today", "peaks": PEAKS}
         xml.fromstring(scaling.drawing(doc))
         self.assertIn("| batch: a (images) | 1.00 | 1.00 |", publish.scaling_block(doc))
 
@@ -146,8 +146,17 @@ class Publishing(unittest.TestCase):
                 self.assertEqual(text.count("Missed: train resnet18"), 1)
                 self.assertIn("| conv2d | forward | jit | 3 | 30.000 | 75.0 % | 67 |", text)
                 self.assertIn("could not run train resnet18: grouped", text)
+                self.assertTrue(os.path.exists(os.path.join(root, "bench/results/avx2/bench.json")))
+            other = document() | {"peaks": PEAKS | {"level": "avx512"}}  # another machine stands beside it
+            other["machine"]["cpu"] = "another CPU"
+            with open(os.path.join(source, "bench.json"), "w", encoding="utf-8") as f:
+                json.dump(other, f)
+            subprocess.run([sys.executable, os.path.join(BENCH, "publish.py"), source, "--root", root], check=True)
+            with open(os.path.join(root, "doc/performance.md"), encoding="utf-8") as f:
+                text = f.read()
+            self.assertLess(text.index("### avx512: another CPU"), text.index("### avx2: a CPU"))
             with open(os.path.join(root, "README.md"), encoding="utf-8") as f:
-                self.assertIn("1.82 (1.50–2.00)", f.read())
+                self.assertEqual(f.read().count("**1.82 (1.50–2.00)**"), 2)
 
 
 class Peers(unittest.TestCase):

@@ -44,6 +44,12 @@ FUL_API ful_status ful_graph_dropout(ful_graph *g, const char *name, ful_node x,
                                      ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_scale(ful_graph *g, const char *name, ful_node x, const ful_scale_attr *attr,
                                    ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_attention(ful_graph *g, const char *name, ful_node x, const ful_attention_attr *attr,
+                                       ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_tokens(ful_graph *g, const char *name, ful_node x, const ful_tokens_attr *attr,
+                                    ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_take(ful_graph *g, const char *name, ful_node x, const ful_take_attr *attr,
+                                  ful_node *out) FUL_CHECK_RESULT;
 /* The mixture-of-experts node is declared in moe.h. */
 
 #ifdef __cplusplus

@@ -101,6 +101,33 @@ typedef struct ful_scale_attr {
 } ful_scale_attr;
 
 /*
+ * Multi-head self-attention of the positions of an image on each other (Vaswani et al. 2017), by blocks, so that no table of
+ * positions x positions exists (Dao et al. 2022). x: 3d channels, the queries, keys and values of all heads, each head after
+ * head; y: d channels. Scores are scaled by 1/sqrt(d/heads). MACs: 2 t^2 d for t positions.
+ */
+typedef struct ful_attention_attr {
+    int heads;    /* 3 x heads divides the channels (default 1) */
+    bool qk_norm; /* layer norm of each head's query and key, with weights of its own (Dehghani et al. 2023) (default false) */
+    float eps;    /* of qk_norm (default 1e-6) */
+} ful_attention_attr;
+/* With qk_norm: q_norm.weight, q_norm.bias, k_norm.weight, k_norm.bias, each [d/heads], for all heads. */
+FUL_API void ful_attention_defaults(ful_attention_attr *attr);
+
+/* none | learned: one vector a token | sin-cos values of a patch's row and column, fixed (Beyer et al. 2022) */
+typedef enum ful_positions { FUL_POSITIONS_NONE = 0, FUL_POSITIONS_LEARNED, FUL_POSITIONS_SINCOS } ful_positions;
+
+/* The positions of a map in rows as 1 x t tokens, with what says where each is added to it. */
+typedef struct ful_tokens_attr {
+    bool class_token;        /* one more token comes first, the same for every image: cls [d] */
+    ful_positions positions; /* learned: pos [t][d], class token included; sincos: d a multiple of 4, 0 for the class token */
+} ful_tokens_attr;
+
+/* One position of a map, as 1 x 1: the class token, say. */
+typedef struct ful_take_attr {
+    int position; /* in rows, from 0 on */
+} ful_take_attr;
+
+/*
  * What this machine and build can do, as text or JSON: CPU and the kernels chosen, threads, oneDNN's version, memory pages, and
  * what would be slow here and why. Caller frees with ful_free.
  */

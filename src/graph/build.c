@@ -68,3 +68,18 @@ ful_status ful_graph_scale(ful_graph *g, const char *name, ful_node x, const ful
 {
     return add_unary(g, name, &ful__op_scale, attr, sizeof *attr, x, out);
 }
+
+ful_status ful_graph_attention(ful_graph *g, const char *name, ful_node x, const ful_attention_attr *attr, ful_node *out)
+{
+    return add_unary(g, name, &ful__op_attention, attr, sizeof *attr, x, out);
+}
+
+ful_status ful_graph_tokens(ful_graph *g, const char *name, ful_node x, const ful_tokens_attr *attr, ful_node *out)
+{
+    return add_unary(g, name, &ful__op_tokens, attr, sizeof *attr, x, out);
+}
+
+ful_status ful_graph_take(ful_graph *g, const char *name, ful_node x, const ful_take_attr *attr, ful_node *out)
+{
+    return add_unary(g, name, &ful__op_take, attr, sizeof *attr, x, out);
+}

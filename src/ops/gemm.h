@@ -52,6 +52,8 @@ typedef struct ful__gemm_job {
 
 /* Runs all jobs in one parallel loop over (job, row block, column block); serial inside a parallel piece. */
 void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs);
+/* One small product by the calling thread alone, as it is. */
+void ful__gemm_one(const ful__gemm_job *job);
 
 /*
  * Weight gradients: C[m][n] += A^T B with the rows as the long k axis. Where C is small the rows are cut into pieces, whose

@@ -52,6 +52,9 @@ FUL__REF_DECLARE(pool);
 FUL__REF_DECLARE(flatten);
 FUL__REF_DECLARE(dropout);
 FUL__REF_DECLARE(scale);
+FUL__REF_DECLARE(attention);
+FUL__REF_DECLARE(tokens);
+FUL__REF_DECLARE(take);
 void ful__conv_fused_fwd__ref(const ful__ref *r);
 
 #endif

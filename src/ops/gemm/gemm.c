@@ -123,3 +123,12 @@ void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs)
         ful__parallel_for(g.first[g.n_jobs], run_chunk, &g);
     }
 }
+
+void ful__gemm_one(const ful__gemm_job *job)
+{
+    if (job->m <= 0 || job->n <= 0) return;
+    ful__gemm_block block = block_of(job);
+    block.m1 = job->m;
+    block.n1 = job->n;
+    ful__gemm_run_block(ful__gemm_level_now(), &block);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention between its products (attention_cpu.c). Compiled once a CPU level. */
+#include "ops/simd_math.h"
+
+/* Runs `call` for the whole vectors from i on, with tail 0, then for what is left of n. */
+#define BY_VECTORS(n, call)                    \
+    do {                                       \
+        int64_t i = 0;                         \
+        for (; i + LANES <= (n); i += LANES) { \
+            enum { tail = 0 };                 \
+            call;                              \
+        }                                      \
+        if (i < (n)) {                         \
+            const int tail = (int)((n)-i);     \
+            call;                              \
+        }                                      \
+    } while (0)
+
+INLINE vf FN(higher)(vf most, const float *s, const int tail)
+{
+    const vf v = vget(s, tail);
+    vi above = v > most;
+    if (tail) above &= vlanes() < tail;
+    return (vf)((above & (vi)v) | (~above & (vi)most));
+}
+
+INLINE float FN(most_of)(const float *s, int64_t n)
+{
+    vf most = vset(-INFINITY);
+    BY_VECTORS(n, most = FN(higher)(most, s + i, tail));
+    float lane[LANES], best;
+    memcpy(lane, &most, sizeof lane);
+    best = lane[0];
+    for (int j = 1; j < LANES; j++) best = lane[j] > best ? lane[j] : best;
+    return best;
+}
+
+/* s = exp(scale * s - shift) * factor, and that, 0 beyond the tail */
+INLINE vf FN(exp_at)(float *s, float scale, float shift, float factor, const int tail)
+{
+    const vf e = vexp(vget(s, tail) * scale - shift) * factor;
+    vput(s, e, tail);
+    return tail ? vfirst(e, tail) : e;
+}
+
+INLINE float FN(first_lane)(vf v)
+{
+    float lane[LANES];
+    memcpy(lane, &v, sizeof lane);
+    return lane[0];
+}
+
+static TARGET void FN(softmax_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, bool first, float *most,
+                                    float *sum, float *factor)
+{
+    for (int64_t r = 0; r < rows; r++, s += ld) {
+        const float block = FN(most_of)(s, cols) * scale, before = most[r];
+        most[r] = first || block > before ? block : before;
+        vf here = {0};
+        BY_VECTORS(cols, here += FN(exp_at)(s + i, scale, most[r], 1.0f, tail));
+        factor[r] = first ? 0 : FN(first_lane)(vexp(vset(before - most[r])));
+        sum[r] = first ? vsum(here) : sum[r] * factor[r] + vsum(here);
+    }
+}
+
+static TARGET void FN(scale_rows)(float *y, int64_t ld, int64_t rows, int64_t cols, const float *factor)
+{
+    for (int64_t r = 0; r < rows; r++, y += ld) BY_VECTORS(cols, vput(y + i, vget(y + i, tail) * factor[r], tail));
+}
+
+static TARGET void FN(probabilities)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, const float *saved)
+{
+    for (int64_t r = 0; r < rows; r++, s += ld)
+        BY_VECTORS(cols, (void)FN(exp_at)(s + i, scale, saved[2 * r], saved[2 * r + 1], tail));
+}
+
+static TARGET void FN(dscores)(const float *p, float *dp, int64_t ld, int64_t rows, int64_t cols, float scale,
+                               const float *mean)
+{
+    for (int64_t r = 0; r < rows; r++, p += ld, dp += ld)
+        BY_VECTORS(cols, vput(dp + i, vget(p + i, tail) * (vget(dp + i, tail) - mean[r]) * scale, tail));
+}
+
+static TARGET void FN(dots)(const float *a, const float *b, int64_t ld, int64_t rows, int64_t cols, float *out)
+{
+    for (int64_t r = 0; r < rows; r++, a += ld, b += ld) {
+        vf sum = {0};
+        BY_VECTORS(cols, sum += vget(a + i, tail) * vget(b + i, tail));
+        out[r] = vsum(sum);
+    }
+}
+
+INLINE vf FN(deviation)(const float *x, float mean, const int tail)
+{
+    const vf e = vget(x, tail) - mean;
+    return tail ? vfirst(e, tail) : e;
+}
+
+/* Mean and 1/sd of a vector. */
+INLINE void FN(moments)(const float *x, int64_t n, float eps, float *mean_out, float *rstd_out)
+{
+    vf sum = {0}, square = {0};
+    BY_VECTORS(n, sum += vget(x + i, tail));
+    const float mean = vsum(sum) / (float)n;
+    BY_VECTORS(n, square += FN(deviation)(x + i, mean, tail) * FN(deviation)(x + i, mean, tail));
+    *mean_out = mean;
+    *rstd_out = 1.0f / sqrtf(vsum(square) / (float)n + eps);
+}
+
+static TARGET void FN(norm)(const float *x, int64_t n, float eps, const float *gamma, const float *beta, float *y)
+{
+    float mean, rstd;
+    FN(moments)(x, n, eps, &mean, &rstd);
+    BY_VECTORS(n, vput(y + i, (vget(x + i, tail) - mean) * rstd * vget(gamma + i, tail) + vget(beta + i, tail), tail));
+}
+
+/* dgamma and dbeta added to; sum[0] += dy gamma, sum[1] += dy gamma x^ (beyond the tail dy is 0) */
+INLINE void FN(norm_sums)(const float *x, float mean, float rstd, const float *gamma, const float *g, float *dgamma,
+                          float *dbeta, vf sum[2], const int tail)
+{
+    const vf dy = vget(g, tail), normal = FN(deviation)(x, mean, tail) * rstd, part = dy * vget(gamma, tail);
+    vput(dbeta, vget(dbeta, tail) + dy, tail);
+    vput(dgamma, vget(dgamma, tail) + dy * normal, tail);
+    sum[0] += part;
+    sum[1] += part * normal;
+}
+
+/* g in place */
+static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const float *gamma, float *g, float *dgamma,
+                                 float *dbeta)
+{
+    float mean, rstd;
+    vf sum[2] = {{0}, {0}};
+    FN(moments)(x, n, eps, &mean, &rstd);
+    BY_VECTORS(n, FN(norm_sums)(x + i, mean, rstd, gamma + i, g + i, dgamma + i, dbeta + i, sum, tail));
+    const float m1 = vsum(sum[0]) / (float)n, m2 = vsum(sum[1]) / (float)n;
+    BY_VECTORS(n, vput(g + i,
+                       rstd * (vget(gamma + i, tail) * vget(g + i, tail) - m1 - FN(deviation)(x + i, mean, tail) * rstd * m2),
+                       tail));
+}
+
+#undef BY_VECTORS
+
+static const at_kernels FN(kernels) = {FN(softmax_rows), FN(scale_rows), FN(probabilities), FN(dscores),
+                                       FN(dots),         FN(norm),       FN(norm_back)};

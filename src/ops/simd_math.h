@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * For kernels (simd.h): the functions of act_lanes.h at the level's width, vexp(x), vnormal_cdf(x, &gauss), and each activation
+ * with its slope, vgelu(x), vgelu_slope(x) and so on. (No include guard, see simd.h.)
+ */
+#if SIMD_LEVEL == 2
+#define AT_LEVEL(name) name##_avx512
+#elif SIMD_LEVEL == 1
+#define AT_LEVEL(name) name##_avx2
+#else
+#define AT_LEVEL(name) name##_base
+#endif
+
+#undef FN
+#define FN(name)                AT_LEVEL(lanes_##name)
+#define V                       AT_LEVEL(vf)
+#define VI                      AT_LEVEL(vi)
+#define LANES_FN                INLINE
+#define V_FMA(a, b, c)          AT_LEVEL(vfma)((a), (b), (c))
+#define V_SELECT(mask, a, b)    ((V)(((mask) & (VI)(a)) | (~(mask) & (VI)(b))))
+#define V_BELOW(x, limit, a, b) V_SELECT((x) < V_SET(limit), (a), (b))
+#define V_SET(f)                AT_LEVEL(vset)(f)
+#define V_BITS(x)               ((VI)(x))
+#define V_POW2(i)               ((V)(((i) + 127) << 23))
+#define V_ABS(x)                ((V)((VI)(x)&0x7FFFFFFF))
+#if SIMD_LEVEL == 2
+#define V_MAX(a, b) ((V)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define V_MIN(a, b) ((V)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#elif SIMD_LEVEL == 1
+#define V_MAX(a, b) ((V)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define V_MIN(a, b) ((V)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#else
+#define V_MAX(a, b) V_SELECT((a) > (b), (a), (b))
+#define V_MIN(a, b) V_SELECT((a) < (b), (a), (b))
+#endif
+#include "ops/act_lanes.h"
+#undef V_SELECT
+
+#if SIMD_LEVEL == 2
+#define FN(name) name##_avx512
+#elif SIMD_LEVEL == 1
+#define FN(name) name##_avx2
+#else
+#define FN(name) name##_base
+#endif
+#undef AT_LEVEL
+
+#define vexp        FN(lanes_exp)
+#define vgelu       FN(lanes_gelu)
+#define vgelu_slope FN(lanes_gelu_slope)
+#define vsilu       FN(lanes_silu)
+#define vsilu_slope FN(lanes_silu_slope)
+#define vnormal_cdf FN(lanes_normal_cdf)
+#define vsigmoid    FN(lanes_sigmoid)

@@ -67,6 +67,44 @@ void ful__map_close(ful__map *map)
     *map = (ful__map){0};
 }
 
+ful_status ful__file_open(ful__file *out, const char *path)
+{
+    struct stat info;
+    *out = (ful__file){.fd = -1};
+    int fd = -1;
+    FUL_TRY(open_to_read(path, &fd, &info));
+    if (!S_ISREG(info.st_mode)) {
+        close(fd);
+        return ful__fail(FUL_ERR_IO, "cannot read '%s' by position: it must be a regular file", path);
+    }
+    *out = (ful__file){.fd = fd,
+                       .bytes = (uint64_t)info.st_size,
+                       .mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec};
+    return FUL_OK;
+}
+
+ful_status ful__file_read_at(const ful__file *f, const char *path, uint64_t at, void *out, size_t want, size_t *got_out)
+{
+    for (*got_out = 0; *got_out < want;) {
+        ssize_t got = -1;
+        errno = EIO;
+        if (!ful__fault_hit(FUL__FAULT_READ))
+            got = pread(f->fd, (char *)out + *got_out, want - *got_out, (off_t)(at + *got_out));
+        if (got < 0 && errno == EINTR) continue;
+        FUL_FAIL_IF(got < 0, FUL_ERR_IO, "cannot read '%s' at byte %llu: %s", path, (unsigned long long)(at + *got_out),
+                    strerror(errno));
+        if (got == 0) break;
+        *got_out += (size_t)got;
+    }
+    return FUL_OK;
+}
+
+void ful__file_close(ful__file *f)
+{
+    if (f->fd >= 0) close(f->fd);
+    *f = (ful__file){.fd = -1};
+}
+
 static ssize_t read_some(int fd, void *buffer, size_t bytes)
 {
     if (ful__fault_hit(FUL__FAULT_READ)) {

@@ -16,6 +16,18 @@ typedef struct ful__map {
 ful_status ful__map_open(ful__map *out, const char *path) FUL_CHECK_RESULT;
 void ful__map_close(ful__map *map); /* accepts a zeroed struct */
 
+/* An open file read by position, by any number of threads at once. */
+typedef struct ful__file {
+    int fd; /* -1: not open */
+    uint64_t bytes;
+    int64_t mtime_ns;
+} ful__file;
+ful_status ful__file_open(ful__file *out, const char *path) FUL_CHECK_RESULT; /* on failure out->fd is -1 */
+/* Up to `want` bytes from `at` on; fewer only where the file ends. path is for messages. */
+ful_status ful__file_read_at(const ful__file *f, const char *path, uint64_t at, void *out, size_t want,
+                             size_t *got_out) FUL_CHECK_RESULT;
+void ful__file_close(ful__file *f); /* accepts one with fd = -1; leaves it so */
+
 /* Reads a whole file into memory the caller frees with ful__free; a '\0' follows the last byte. More than max_bytes is
  * FUL_ERR_FORMAT. */
 ful_status ful__file_read(const char *path, size_t max_bytes, char **data_out, size_t *bytes_out) FUL_CHECK_RESULT;

@@ -9,7 +9,6 @@
 #include "core/mem.h"
 #include "core/parallel.h"
 #include "data/limits.h"
-#include "data/text.h"
 #include <fulcrum/core.h>
 
 enum { BLOCK_ITEMS = 1024, BLOCK_ITEMS_LEAST = 16, CHUNK_ITEMS = 16 };
@@ -29,7 +28,8 @@ struct ful__item {
 
 ful_status ful__build_init(ful__build *b, const ful__build_spec *spec)
 {
-    *b = (ful__build){.spec = *spec, .sort_classes = true, .last_class = -1};
+    *b = (ful__build){.spec = *spec, .sort_classes = true};
+    ful__classes_init(&b->classes);
     b->n_decoders = ful_threads_get();
     FUL_TRY(ful__calloc(&b->decoders, (size_t)b->n_decoders, sizeof *b->decoders, "decoders"));
     return ful__calloc(&b->items, BLOCK_ITEMS, sizeof *b->items, "images to decode");
@@ -44,52 +44,9 @@ ful_status ful__build_report(ful__build *b, ful_status status)
     return FUL_OK;
 }
 
-/* Position in by_name where the name is (found) or belongs. */
-static int find_class(const ful__build *b, const char *name, bool *found)
-{
-    int low = 0, high = b->n_classes;
-    *found = false;
-    while (low < high) {
-        const int middle = low + (high - low) / 2;
-        const int order = strcmp(b->class_names[b->by_name[middle]], name);
-        if (order == 0) *found = true;
-        if (order >= 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
 ful_status ful__build_class(ful__build *b, const char *name, int *label_out)
 {
-    if (b->last_class >= 0 && strcmp(b->class_names[b->last_class], name) == 0) { /* images mostly come class by class */
-        *label_out = b->last_class;
-        return FUL_OK;
-    }
-    bool found;
-    const int at = find_class(b, name, &found);
-    if (!found) {
-        FUL_FAIL_IF(b->n_classes == FUL__CLASSES_MAX, FUL_ERR_DATA,
-                    "cannot use %s with class '%s': at most %d classes are accepted", b->spec.name, name, FUL__CLASSES_MAX);
-        FUL_FAIL_IF(strlen(name) > FUL__CLASS_NAME_MAX, FUL_ERR_DATA,
-                    "cannot use %s with a class name of %zu bytes: at most %d", b->spec.name, strlen(name),
-                    FUL__CLASS_NAME_MAX);
-        FUL_FAIL_IF(!ful__name_is_clean(name), FUL_ERR_DATA,
-                    "cannot use %s with a class name of %zu bytes that is no text: it must be UTF-8 without control characters",
-                    b->spec.name, strlen(name));
-        if (b->n_classes == b->class_capacity) {
-            const size_t capacity = b->class_capacity ? 2 * (size_t)b->class_capacity : 64;
-            FUL_TRY(ful__realloc(&b->class_names, capacity, sizeof *b->class_names, "class names"));
-            FUL_TRY(ful__realloc(&b->by_name, capacity, sizeof *b->by_name, "class names"));
-            b->class_capacity = (int)capacity;
-        }
-        FUL_TRY(ful__strdup(&b->class_names[b->n_classes], name));
-        memmove(b->by_name + at + 1, b->by_name + at, (size_t)(b->n_classes - at) * sizeof *b->by_name);
-        b->by_name[at] = b->n_classes++;
-    }
-    *label_out = b->last_class = b->by_name[at];
-    return FUL_OK;
+    return ful__classes_add(&b->classes, b->spec.name, name, label_out);
 }
 
 /* ---- decoding ---- */
@@ -253,16 +210,17 @@ ful_status ful__build_add_raw(ful__build *b, const char *name, int label, const 
 
 /* ---- the end ---- */
 
-/* Labels become positions in byte order of the names; *names_out (n_classes) borrows them in that order. */
+/* Labels become positions in byte order of the names; *names_out (of classes.count) borrows them in that order. */
 static ful_status number_classes(ful__build *b, const char ***names_out)
 {
+    const ful__classes *c = &b->classes;
     int *rank = NULL;
-    FUL_TRY(ful__calloc(&rank, (size_t)b->n_classes, sizeof *rank, "class numbers"));
-    const ful_status status = ful__calloc(names_out, (size_t)b->n_classes, sizeof **names_out, "class names");
-    for (int i = 0; status == FUL_OK && i < b->n_classes; i++) {
-        const int c = b->sort_classes ? b->by_name[i] : i;
-        rank[c] = i;
-        (*names_out)[i] = b->class_names[c];
+    FUL_TRY(ful__calloc(&rank, (size_t)c->count, sizeof *rank, "class numbers"));
+    ful__classes_rank(c, rank);
+    const ful_status status = ful__calloc(names_out, (size_t)c->count, sizeof **names_out, "class names");
+    for (int i = 0; status == FUL_OK && i < c->count; i++) {
+        if (!b->sort_classes) rank[i] = i;
+        (*names_out)[rank[i]] = c->names[i];
     }
     for (int64_t i = 0; status == FUL_OK && i < b->count; i++) b->labels[i] = rank[b->labels[i]];
     ful__free(rank);
@@ -276,7 +234,7 @@ ful_status ful__build_finish(ful__build *b, ful__pack *out)
     const char **names = NULL;
     FUL_TRY(number_classes(b, &names));
     const ful__pack_index index = {
-        .count = b->count, .labels = b->labels, .clusters = b->clusters, .classes = b->n_classes, .names = names};
+        .count = b->count, .labels = b->labels, .clusters = b->clusters, .classes = b->classes.count, .names = names};
     const ful_status status = b->spec.check_only ? FUL_OK : ful__pack_finish(&b->pack, &index, out);
     ful__free(names);
     return status;
@@ -287,9 +245,7 @@ void ful__build_deinit(ful__build *b)
     if (b->items) drop_items(b);
     if (b->pack_begun) ful__pack_abort(&b->pack);
     for (int i = 0; b->decoders && i < b->n_decoders; i++) ful__decoder_deinit(&b->decoders[i]);
-    for (int i = 0; i < b->n_classes; i++) ful__free(b->class_names[i]);
-    ful__free(b->class_names);
-    ful__free(b->by_name);
+    ful__classes_deinit(&b->classes);
     ful__free(b->labels);
     ful__free(b->clusters);
     ful__free(b->items);

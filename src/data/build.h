@@ -6,6 +6,7 @@
 #ifndef FUL_DATA_BUILD_H
 #define FUL_DATA_BUILD_H
 
+#include "data/classes.h"
 #include "data/image.h"
 #include "data/pack.h"
 
@@ -33,11 +34,8 @@ typedef struct ful__build {
     int height, width, channels; /* of every image; 0 until the first one tells */
     ful__pack_writer pack;
     bool pack_begun;
-    /* classes in the order they came, and their order by name */
+    ful__classes classes;
     bool sort_classes; /* number classes by name at the end; false: in the order they were added */
-    int n_classes, class_capacity, last_class;
-    char **class_names;
-    int *by_name;
     /* images done */
     int64_t count, capacity;
     int32_t *labels, *clusters; /* clusters only where a generator sets them */

@@ -49,9 +49,9 @@ ful_status ful__cifar_read(const ful__bytes *file, int label_bytes, ful__build *
                 file->name, file->n, record, label_bytes, PIXEL_BYTES);
     for (size_t at = 0; at < file->n; at += record) {
         const int label = file->data[at + (size_t)label_bytes - 1]; /* CIFAR-100: coarse, then fine */
-        FUL_FAIL_IF(label >= b->n_classes, FUL_ERR_FORMAT,
+        FUL_FAIL_IF(label >= b->classes.count, FUL_ERR_FORMAT,
                     "cannot read CIFAR batch '%s': image %zu has label %d, labels must be in 0..%d", file->name, at / record,
-                    label, b->n_classes - 1);
+                    label, b->classes.count - 1);
         const ful__pixels pixels = {
             .data = file->data + at + label_bytes, .height = SIDE, .width = SIDE, .channels = 3, .planar = true};
         FUL_TRY(ful__build_add_raw(b, file->name, label, &pixels));

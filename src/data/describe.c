@@ -127,8 +127,8 @@ static void write_finding(output *o, const finding *f)
 /* Names in the order of their numbers. */
 static ful_status list_build_names(const ful__build *b, finding *f)
 {
-    FUL_TRY(ful__calloc(&f->names, (size_t)b->n_classes, sizeof *f->names, "class names"));
-    for (int c = 0; c < b->n_classes; c++) f->names[c] = b->class_names[b->sort_classes ? b->by_name[c] : c];
+    FUL_TRY(ful__calloc(&f->names, (size_t)b->classes.count, sizeof *f->names, "class names"));
+    for (int c = 0; c < b->classes.count; c++) f->names[c] = b->classes.names[b->sort_classes ? b->classes.by_name[c] : c];
     return FUL_OK;
 }
 
@@ -144,7 +144,7 @@ static ful_status describe_source(const ful_data_config *config, const ful__sour
     f->height = b.height;
     f->width = b.width;
     f->channels = b.channels;
-    f->classes = b.n_classes;
+    f->classes = b.classes.count;
     FUL_TRY_GOTO(status, done, count_classes(f, b.labels));
     FUL_TRY_GOTO(status, done, list_build_names(&b, f));
     write_finding(o, f);

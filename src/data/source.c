@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/mem.h"
+#include "data/gz.h"
 #include "data/readers.h"
 
 /* Changes whenever the same files would decode to other pixels, so that old caches are not used. */
@@ -67,6 +68,19 @@ static ful_status probe(const char *root, const char *name, bool want_dir, bool 
     return FUL_OK;
 }
 
+static ful_status add_archive(ful__source *s, const char *path)
+{
+    ful__file file;
+    uint8_t first[2];
+    size_t got = 0;
+    FUL_TRY(ful__source_add_file(s, path, 0));
+    FUL_TRY(ful__file_open(&file, path));
+    const ful_status status = ful__file_read_at(&file, path, 0, first, sizeof first, &got);
+    ful__file_close(&file);
+    s->compressed = status == FUL_OK && ful__gz_is(first, got);
+    return status;
+}
+
 /* root/<base> as a folder, archive or pack. */
 static ful_status find_base(ful__source *s, const char *root, const char *base, bool *found)
 {
@@ -79,7 +93,9 @@ static ful_status find_base(ful__source *s, const char *root, const char *base, 
         s->layout = i == 0 ? FUL__LAYOUT_PACK : i == 1 ? FUL__LAYOUT_FOLDER : FUL__LAYOUT_TAR;
         ful_status status = set_paths(s, root, path);
         if (status == FUL_OK) {
-            status = i == 1 ? ful__scan_class_folders(s, path) : ful__source_add_file(s, path, 0);
+            status = i == 0   ? ful__source_add_file(s, path, 0)
+                     : i == 1 ? ful__scan_class_folders(s, path)
+                              : add_archive(s, path);
         }
         ful__free(path);
         return status;
@@ -224,7 +240,7 @@ static ful_status find_in_file(ful__source *s, const char *path, bool *found)
     *found = holds == s->split;
     if (!*found) return FUL_OK;
     FUL_TRY(set_paths(s, path, path));
-    return ful__source_add_file(s, path, 0);
+    return is_pack ? ful__source_add_file(s, path, 0) : add_archive(s, path);
 }
 
 ful_status ful__source_find(const ful_data_config *config, ful_split split, bool *found, ful__source *out)

@@ -29,7 +29,8 @@ typedef struct ful__source {
     char *set;               /* for the name of a cache: letters, digits, '.', '_', '-' */
     ful__source_file *files; /* of a folder: the images, sorted by class and name; else the files in the order they are read */
     int64_t n_files, capacity;
-    char **classes; /* of a folder, sorted */
+    bool compressed; /* of an archive: it can only be read from front to back */
+    char **classes;  /* of a folder, sorted */
     int n_classes, class_capacity;
 } ful__source;
 

@@ -1,184 +1,330 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tar archives of class/file images, through libarchive. Decompression is ours (gz.c), because it verifies checksums.
- * Nothing is ever unpacked to the disk: an entry's name is only looked at for its class.
+ * A tar archive is a run of 512-byte blocks: a header, the member's bytes padded to whole blocks, the next header, …, two
+ * blocks of zeros. Names and sizes that do not fit a header stand in a member of their own before it (GNU: type 'L'; pax: type
+ * 'x').
  */
-#include <archive.h>
-#include <archive_entry.h>
-#include <errno.h>
+#include "data/tar.h"
+
 #include <string.h>
-#include <strings.h>
 
 #include "core/error.h"
-#include "core/log.h"
 #include "core/mem.h"
-#include "data/gz.h"
-#include "data/limits.h"
-#include "data/readers.h"
 
-enum { CHUNK_BYTES = 256 << 10, NAME_MOST = 4096 };
+enum { BLOCK = 512, WINDOW_BYTES = 64 << 10, WINDOW_FAR_BYTES = 4 << 10, EXTRA_MOST = 1 << 20 };
 
-typedef struct tar {
-    const char *name;
-    ful__gz gz;
-    ful_status stream_status; /* what stopped the stream; libarchive only passes on that something did */
-    struct archive *archive;
-    uint8_t *chunk;
-    char folders[NAME_MOST]; /* what comes before class/file: the same for all images */
-    bool any;
-    int64_t links;
-} tar;
+typedef struct header {
+    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, target[100], magic[8];
+    char user[32], group[32], major[8], minor[8], prefix[155], unused[12];
+} header;
+_Static_assert(sizeof(header) == BLOCK, "a tar header is one block");
 
-bool ful__has_image_suffix(const char *path)
+/* ---- the stream ---- */
+
+static ful_status skip_to(ful__tar_stream *s, uint64_t at)
 {
-    static const char *const suffix[] = {".jpg", ".jpeg", ".png"};
-    const size_t n = strlen(path);
-    for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
-        const size_t k = strlen(suffix[i]);
-        if (n > k && strcasecmp(path + n - k, suffix[i]) == 0) return true;
+    uint8_t nowhere[4096];
+    while (s->position < at) {
+        const uint64_t left = at - s->position;
+        size_t got = 0;
+        FUL_TRY(ful__gz_read(&s->gz, nowhere, left < sizeof nowhere ? (size_t)left : sizeof nowhere, &got));
+        if (got == 0) break;
+        s->position += got;
     }
-    return false;
+    return FUL_OK;
 }
 
-bool ful__is_dotted(const char *path)
+/* Headers come one after another: near the last, much is read ahead; behind a large member little, to leave its bytes alone. */
+static ful_status fill_window(ful__tar_stream *s, const char *name, uint64_t at)
 {
-    for (const char *p = path; *p; p++) {
-        if (*p != '.' || (p > path && p[-1] != '/')) continue;
-        if (p[1] != '/' && p[1] != '\0') return true; /* "./" is no name */
-    }
-    return false;
+    const uint64_t last = s->window_at + s->window_bytes;
+    const size_t want = at <= last + WINDOW_BYTES ? WINDOW_BYTES : WINDOW_FAR_BYTES;
+    s->window_bytes = 0;
+    s->window_at = at;
+    return ful__file_read_at(&s->file, name, at, s->window, want, &s->window_bytes);
 }
 
-static la_ssize_t on_read(struct archive *a, void *ctx, const void **out)
+/* Up to n bytes; fewer only at the end. */
+static ful_status stream_read(ful__tar_stream *s, const char *name, uint64_t at, void *out, size_t n, size_t *got)
 {
-    tar *t = ctx;
+    *got = 0;
+    if (s->file.fd < 0) {
+        FUL_FAIL_IF(at < s->position, FUL_ERR_INTERNAL, "cannot read tar archive '%s' backwards: it is a stream", name);
+        FUL_TRY(skip_to(s, at));
+        if (s->position < at) return FUL_OK;
+        FUL_TRY(ful__gz_read(&s->gz, out, n, got));
+        s->position += *got;
+        return FUL_OK;
+    }
+    if (at < s->window_at || at + n > s->window_at + s->window_bytes) {
+        if (n > WINDOW_BYTES / 2) return ful__file_read_at(&s->file, name, at, out, n, got);
+        FUL_TRY(fill_window(s, name, at));
+    }
+    const size_t begin = (size_t)(at - s->window_at), left = begin < s->window_bytes ? s->window_bytes - begin : 0;
+    *got = n < left ? n : left;
+    memcpy(out, s->window + begin, *got);
+    return FUL_OK;
+}
+
+static ful_status open_stream(ful__tar *t, const char *name)
+{
+    *t = (ful__tar){.name = name, .end = UINT64_MAX};
+    FUL_TRY(ful__calloc(&t->stream, 1, sizeof *t->stream, "an archive reader"));
+    t->stream->file.fd = -1;
+    return FUL_OK;
+}
+
+ful_status ful__tar_open(ful__tar *t, const char *path)
+{
+    FUL_TRY(open_stream(t, path));
+    ful__tar_stream *s = t->stream;
+    uint8_t first[2];
     size_t got = 0;
-    t->stream_status = ful__gz_read(&t->gz, t->chunk, CHUNK_BYTES, &got);
-    *out = t->chunk;
-    if (t->stream_status == FUL_OK) return (la_ssize_t)got;
-    archive_set_error(a, EILSEQ, "%s", ful_error_message());
-    return -1;
+    FUL_TRY(ful__file_open(&s->file, path));
+    FUL_FAIL_IF(s->file.bytes == 0, FUL_ERR_FORMAT, "cannot read tar archive '%s': it is empty", path);
+    FUL_TRY(ful__file_read_at(&s->file, path, 0, first, sizeof first, &got));
+    if (ful__gz_is(first, got)) {
+        ful__file_close(&s->file);
+        t->compressed = true;
+        FUL_TRY(ful__map_open(&s->map, path));
+        return ful__gz_open(&s->gz, path, s->map.ptr, s->map.bytes);
+    }
+    t->end = s->file.bytes;
+    return ful__calloc(&s->window, WINDOW_BYTES, 1, "a read buffer");
 }
 
-static ful_status archive_failed(const tar *t)
+ful_status ful__tar_open_bytes(ful__tar *t, const char *name, const void *bytes, size_t n)
 {
-    if (t->stream_status != FUL_OK) return t->stream_status; /* its message stands */
-    const char *why = archive_error_string(t->archive);
-    return ful__fail(FUL_ERR_FORMAT, "cannot read tar archive '%s': %s", t->name, why ? why : "damaged");
+    FUL_TRY(open_stream(t, name));
+    FUL_FAIL_IF(n == 0, FUL_ERR_FORMAT, "cannot read tar archive '%s': it is empty", name);
+    t->compressed = ful__gz_is(bytes, n);
+    if (!t->compressed) t->end = n;
+    return ful__gz_open(&t->stream->gz, name, bytes, n);
 }
 
-/* A tar ends with two blocks of zeros: without them a file cut off between two entries would look whole. */
-static ful_status check_end(const ful__bytes *file)
+ful_status ful__tar_open_member(ful__tar *t, const ful__tar *outer)
 {
-    static const uint8_t zeros[1024];
-    FUL_FAIL_IF(file->n < sizeof zeros || memcmp(file->data + file->n - sizeof zeros, zeros, sizeof zeros) != 0, FUL_ERR_FORMAT,
-                "cannot read tar archive '%s': it does not end with two blocks of zeros, it is cut off or no tar", file->name);
+    *t = (ful__tar){.name = outer->name,
+                    .stream = outer->stream,
+                    .inner = true,
+                    .compressed = outer->compressed,
+                    .at = outer->member.offset,
+                    .end = outer->member.offset + outer->member.bytes};
     return FUL_OK;
 }
 
-static ful_status tar_open(tar *t, const ful__bytes *file)
+void ful__tar_close(ful__tar *t)
 {
-    FUL_FAIL_IF(file->n == 0, FUL_ERR_FORMAT, "cannot read tar archive '%s': it is empty", file->name);
-    if (!ful__gz_is(file->data, file->n)) FUL_TRY(check_end(file));
-    FUL_TRY(ful__gz_open(&t->gz, file->name, file->data, file->n));
-    FUL_TRY(ful__calloc(&t->chunk, CHUNK_BYTES, 1, "a read buffer"));
-    t->archive = archive_read_new();
-    FUL_FAIL_IF(!t->archive, FUL_ERR_MEMORY, "cannot read tar archive '%s': out of memory", file->name);
-    archive_read_support_format_tar(t->archive);
-    if (archive_read_open(t->archive, t, NULL, on_read, NULL) != ARCHIVE_OK) return archive_failed(t);
-    return FUL_OK;
+    if (t->stream && !t->inner) {
+        ful__file_close(&t->stream->file);
+        ful__gz_close(&t->stream->gz);
+        ful__map_close(&t->stream->map);
+        ful__free(t->stream->window);
+        ful__free(t->stream);
+    }
+    ful__free(t->long_name);
+    *t = (ful__tar){0};
 }
 
-/* Copies an entry's name without "./" and doubled slashes; control characters, which could garble a message, become '?'. */
-static void clean_name(const char *from, char out[NAME_MOST])
+/* ---- headers ---- */
+
+/* Octal digits between spaces, or with the top bit set a big-endian number. */
+static bool parse_number(const char *field, size_t n, uint64_t *out)
 {
-    size_t n = 0;
-    for (const char *p = from; *p && n + 1 < NAME_MOST; p++) {
+    const uint8_t *p = (const uint8_t *)field;
+    uint64_t value = 0;
+    size_t i = 0;
+    if (p[0] & 0x80) {
+        for (i = 0; i < n; i++) {
+            if (value >> 55) return false;
+            value = value << 8 | (i == 0 ? p[i] & 0x7fu : p[i]);
+        }
+        *out = value;
+        return true;
+    }
+    while (i < n && p[i] == ' ') i++;
+    for (; i < n && p[i] >= '0' && p[i] <= '7'; i++) value = value << 3 | (uint64_t)(p[i] - '0'); /* 12 digits at most */
+    for (; i < n; i++) {
+        if (p[i] != ' ' && p[i] != '\0') return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool checksum_agrees(const header *h)
+{
+    uint64_t stored = 0, sum = 0;
+    const uint8_t *p = (const uint8_t *)h;
+    for (size_t i = 0; i < BLOCK; i++) sum += i >= offsetof(header, checksum) && i < offsetof(header, type) ? ' ' : p[i];
+    return parse_number(h->checksum, sizeof h->checksum, &stored) && stored == sum;
+}
+
+/* Appends without "./" and doubled slashes; control characters, which could garble a message, become '?'. */
+static size_t add_clean(char out[FUL__TAR_PATH_MAX], size_t n, const char *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes && from[i] && n + 1 < FUL__TAR_PATH_MAX; i++) {
         const bool starts = n == 0 || out[n - 1] == '/';
-        if (starts && (*p == '/' || (p[0] == '.' && p[1] == '/'))) continue;
-        out[n++] = (unsigned char)*p < 0x20 || *p == 0x7f ? '?' : *p;
+        if (starts && (from[i] == '/' || (from[i] == '.' && i + 1 < bytes && from[i + 1] == '/'))) continue;
+        out[n++] = (unsigned char)from[i] < 0x20 || from[i] == 0x7f ? '?' : from[i];
     }
     out[n] = '\0';
+    return n;
 }
 
-/* The class of an image: the folder it lies in. */
-static ful_status class_of(tar *t, char *path, ful__build *b, int *label)
+static void set_path(ful__tar *t, const header *h)
 {
-    char *file = strrchr(path, '/');
-    FUL_FAIL_IF(!file, FUL_ERR_DATA, "cannot use '%s' in '%s': it lies in no folder that would name its class", path, t->name);
-    *file = '\0';
-    char *slash = strrchr(path, '/');
-    const char *class_name = slash ? slash + 1 : path;
-    const size_t folder_bytes = (size_t)(class_name - path);
-    if (!t->any) memcpy(t->folders, path, folder_bytes); /* it was zeroed: ends with '\0' */
-    t->any = true;
-    FUL_FAIL_IF(
-        strlen(t->folders) != folder_bytes || memcmp(t->folders, path, folder_bytes) != 0, FUL_ERR_DATA,
-        "cannot use '%s': images lie in '%s<class>/' and in '%.*s<class>/', one archive must hold one split as class/file",
-        t->name, t->folders, (int)folder_bytes, path);
-    const ful_status status = ful__build_class(b, class_name, label);
-    *file = '/';
-    return status;
-}
-
-static ful_status read_image(tar *t, struct archive_entry *entry, char *path, ful__build *b)
-{
-    int label;
-    uint8_t *bytes = NULL;
-    char name[2 * NAME_MOST];
-    const int64_t size = archive_entry_size(entry);
-    FUL_TRY(class_of(t, path, b, &label));
-    snprintf(name, sizeof name, "%s: %s", t->name, path);
-    if (size < 1 || size > FUL__IMAGE_FILE_MAX) {
-        return ful__build_report(b, ful__fail(FUL_ERR_DATA, "cannot decode image '%s' of %lld bytes: 1..%u are accepted", name,
-                                              (long long)size, FUL__IMAGE_FILE_MAX));
+    size_t n = 0;
+    if (t->long_name && *t->long_name) {
+        add_clean(t->path, 0, t->long_name, strlen(t->long_name));
+        return;
     }
-    FUL_TRY(ful__calloc(&bytes, (size_t)size, 1, "an image file"));
-    if (archive_read_data(t->archive, bytes, (size_t)size) != size) {
-        ful__free(bytes);
-        return archive_failed(t);
+    if (memcmp(h->magic, "ustar", 6) == 0 && *h->prefix) { /* GNU writes "ustar " and other things there */
+        n = add_clean(t->path, 0, h->prefix, sizeof h->prefix);
+        n = add_clean(t->path, n, "/", 1);
     }
-    return ful__build_take_encoded(b, name, label, bytes, (size_t)size);
+    add_clean(t->path, n, h->name, sizeof h->name);
 }
 
-static ful_status read_entry(tar *t, struct archive_entry *entry, ful__build *b)
+/* The bytes of a member that speaks about the next one, with '\0' behind. */
+static ful_status read_extra(ful__tar *t, uint64_t bytes, char **out)
 {
-    char path[NAME_MOST];
-    const char *stored = archive_entry_pathname(entry);
-    if (!stored) stored = archive_entry_pathname_utf8(entry); /* not in this locale's characters */
-    FUL_FAIL_IF(!stored, FUL_ERR_FORMAT, "cannot read tar archive '%s': an entry has no name", t->name);
-    FUL_FAIL_IF(strlen(stored) >= NAME_MOST, FUL_ERR_FORMAT,
-                "cannot read tar archive '%s': an entry has a name of %zu bytes, at most %d", t->name, strlen(stored),
-                NAME_MOST - 1);
-    clean_name(stored, path);
-    if (ful__is_dotted(path) || !ful__has_image_suffix(path)) return FUL_OK;
-    const bool link = archive_entry_hardlink(entry) || archive_entry_filetype(entry) == AE_IFLNK;
-    t->links += link;
-    if (link || archive_entry_filetype(entry) != AE_IFREG) return FUL_OK;
-    return read_image(t, entry, path, b);
-}
-
-static ful_status read_all(tar *t, ful__build *b)
-{
-    struct archive_entry *entry;
-    int result;
-    while ((result = archive_read_next_header(t->archive, &entry)) == ARCHIVE_OK || result == ARCHIVE_WARN) {
-        FUL_TRY(read_entry(t, entry, b));
-    }
-    if (result != ARCHIVE_EOF) return archive_failed(t);
-    for (size_t got = 1; got > 0;) FUL_TRY(ful__gz_read(&t->gz, t->chunk, CHUNK_BYTES, &got)); /* to the checksum */
-    if (t->links > 0)
-        ful__log(FUL_LOG_WARN, "tar archive '%s': %lld linked images were left out", t->name, (long long)t->links);
+    size_t got = 0;
+    FUL_FAIL_IF(bytes > EXTRA_MOST, FUL_ERR_FORMAT,
+                "cannot read tar archive '%s': a name or pax header of %llu bytes, at most %d", t->name,
+                (unsigned long long)bytes, EXTRA_MOST);
+    FUL_TRY(ful__calloc(out, (size_t)bytes + 1, 1, "a tar header"));
+    FUL_TRY(stream_read(t->stream, t->name, t->at, *out, (size_t)bytes, &got));
+    FUL_FAIL_IF(got < bytes || t->at + bytes > t->end, FUL_ERR_FORMAT,
+                "cannot read tar archive '%s': it is cut off in a header", t->name);
     return FUL_OK;
 }
 
-ful_status ful__tar_read(const ful__bytes *file, ful__build *b)
+static ful_status keep_long_name(ful__tar *t, const char *name, size_t n)
 {
-    tar t = {.name = file->name};
-    ful_status status = tar_open(&t, file);
-    if (status == FUL_OK) status = read_all(&t, b);
-    if (t.archive) archive_read_free(t.archive);
-    ful__gz_close(&t.gz);
-    ful__free(t.chunk);
+    FUL_FAIL_IF(n >= FUL__TAR_PATH_MAX, FUL_ERR_FORMAT,
+                "cannot read tar archive '%s': an entry has a name of %zu bytes, at most %d", t->name, n,
+                FUL__TAR_PATH_MAX - 1);
+    if (!t->long_name) FUL_TRY(ful__calloc(&t->long_name, FUL__TAR_PATH_MAX, 1, "a name"));
+    memcpy(t->long_name, name, n);
+    t->long_name[n] = '\0';
+    return FUL_OK;
+}
+
+/* pax: lines "<bytes of the line> <key>=<value>\n". */
+static ful_status parse_pax(ful__tar *t, const char *p, size_t left)
+{
+    while (left > 0) {
+        size_t n = 0, i = 0;
+        for (; i < left && i < 8 && p[i] >= '0' && p[i] <= '9'; i++) n = 10 * n + (size_t)(p[i] - '0');
+        const char *equals = n > i + 1 && n <= left && p[i] == ' ' ? memchr(p + i, '=', n - i) : NULL;
+        FUL_FAIL_IF(!equals || p[n - 1] != '\n', FUL_ERR_FORMAT, "cannot read tar archive '%s': a pax header is malformed",
+                    t->name);
+        const char *key = p + i + 1, *value = equals + 1;
+        const size_t key_bytes = (size_t)(equals - key), value_bytes = (size_t)(p + n - 1 - value);
+        if (key_bytes == 4 && memcmp(key, "path", 4) == 0) FUL_TRY(keep_long_name(t, value, value_bytes));
+        if (key_bytes >= 11 && memcmp(key, "GNU.sparse.", 11) == 0) t->sparse = true;
+        if (key_bytes == 4 && memcmp(key, "size", 4) == 0) {
+            t->has_size = true;
+            t->long_size = 0;
+            for (size_t k = 0; k < value_bytes; k++) {
+                FUL_FAIL_IF(value[k] < '0' || value[k] > '9' || t->long_size >> 56, FUL_ERR_FORMAT,
+                            "cannot read tar archive '%s': a pax header has a size that is no number", t->name);
+                t->long_size = 10 * t->long_size + (uint64_t)(value[k] - '0');
+            }
+        }
+        p += n;
+        left -= n;
+    }
+    return FUL_OK;
+}
+
+/* Members that only speak about others. *taken: it was one. */
+static ful_status take_extra(ful__tar *t, char type, uint64_t bytes, bool *taken)
+{
+    *taken = type == 'L' || type == 'x' || type == 'K' || type == 'g' || type == 'V' || type == 'X';
+    if (type != 'L' && type != 'x') return FUL_OK;
+    char *extra = NULL;
+    ful_status status = read_extra(t, bytes, &extra);
+    if (status == FUL_OK) status = type == 'L' ? keep_long_name(t, extra, strlen(extra)) : parse_pax(t, extra, (size_t)bytes);
+    ful__free(extra);
     return status;
+}
+
+static ful_status read_header(ful__tar *t, header *h, bool *more)
+{
+    static const header zeros;
+    size_t got = 0;
+    *more = false;
+    if (t->at < t->end) FUL_TRY(stream_read(t->stream, t->name, t->at, h, BLOCK, &got));
+    FUL_FAIL_IF(got < BLOCK || t->at + BLOCK > t->end, FUL_ERR_FORMAT,
+                "cannot read tar archive '%s': it does not end with two blocks of zeros, it is cut off or no tar", t->name);
+    if (memcmp(h, &zeros, BLOCK) == 0) return FUL_OK;
+    FUL_FAIL_IF(!checksum_agrees(h), FUL_ERR_FORMAT,
+                "cannot read tar archive '%s': the header at byte %llu is damaged (checksum)", t->name,
+                (unsigned long long)t->at);
+    *more = true;
+    return FUL_OK;
+}
+
+/* What follows the mark of the end is not looked at, but a compressed stream ends with the checksum of all of it. */
+static ful_status finish(ful__tar *t)
+{
+    if (!t->compressed || t->inner) return FUL_OK;
+    return skip_to(t->stream, UINT64_MAX);
+}
+
+static ful_status describe_member(ful__tar *t, const header *h, uint64_t bytes)
+{
+    const bool plain = h->type == '0' || h->type == '\0' || h->type == '7' || h->type == 'S';
+    set_path(t, h);
+    const size_t n = strlen(t->path);
+    const bool folder = h->type == '5' || (n > 0 && t->path[n - 1] == '/');
+    if (t->has_size) bytes = t->long_size;
+    if (!plain || folder) bytes = 0; /* links, folders, devices */
+    FUL_FAIL_IF(h->type == 'S' || t->sparse, FUL_ERR_FORMAT,
+                "cannot read '%s' in tar archive '%s': it is stored as a sparse file, which is not read", t->path, t->name);
+    FUL_FAIL_IF(n == 0 && plain, FUL_ERR_FORMAT, "cannot read tar archive '%s': an entry has no name", t->name);
+    FUL_FAIL_IF(bytes > t->end - t->at, FUL_ERR_FORMAT, "cannot read tar archive '%s': '%s' has %llu bytes, it is cut off",
+                t->name, t->path, (unsigned long long)bytes);
+    t->member = (ful__tar_member){.path = t->path,
+                                  .offset = t->at,
+                                  .bytes = bytes,
+                                  .regular = plain && !folder,
+                                  .link = h->type == '1' || h->type == '2'};
+    t->at += (bytes + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
+    return FUL_OK;
+}
+
+ful_status ful__tar_next(ful__tar *t, bool *more, ful__tar_member *out)
+{
+    if (t->long_name) *t->long_name = '\0';
+    t->has_size = t->sparse = false;
+    for (bool extra = true; extra;) {
+        header h;
+        uint64_t bytes = 0;
+        FUL_TRY(read_header(t, &h, more));
+        if (!*more) return finish(t);
+        FUL_FAIL_IF(!parse_number(h.size, sizeof h.size, &bytes), FUL_ERR_FORMAT,
+                    "cannot read tar archive '%s': the header at byte %llu has a size that is no number", t->name,
+                    (unsigned long long)t->at);
+        FUL_FAIL_IF(h.type == 'M', FUL_ERR_FORMAT, "cannot read tar archive '%s': it continues another volume", t->name);
+        t->at += BLOCK;
+        FUL_TRY(take_extra(t, h.type, bytes, &extra));
+        if (extra)
+            t->at += (bytes + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
+        else
+            FUL_TRY(describe_member(t, &h, bytes));
+    }
+    *out = t->member;
+    return FUL_OK;
+}
+
+ful_status ful__tar_take(ful__tar *t, void *out, size_t n)
+{
+    size_t got = 0;
+    FUL_FAIL_IF(n > t->member.bytes, FUL_ERR_INTERNAL, "cannot read %zu bytes of '%s': it has %llu", n, t->path,
+                (unsigned long long)t->member.bytes);
+    FUL_TRY(stream_read(t->stream, t->name, t->member.offset, out, n, &got));
+    FUL_FAIL_IF(got < n, FUL_ERR_FORMAT, "cannot read tar archive '%s': '%s' is cut off", t->name, t->path);
+    return FUL_OK;
 }

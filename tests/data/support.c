@@ -205,8 +205,15 @@ static la_ssize_t tar_put(struct archive *a, void *ctx, const void *data, size_t
 
 void tar_begin(tar_out *t)
 {
+    tar_begin_as(t, TAR_USTAR);
+}
+
+void tar_begin_as(tar_out *t, tar_format format)
+{
     *t = (tar_out){.archive = archive_write_new()};
-    archive_write_set_format_ustar(t->archive);
+    if (format == TAR_USTAR) archive_write_set_format_ustar(t->archive);
+    if (format == TAR_GNU) archive_write_set_format_gnutar(t->archive);
+    if (format == TAR_PAX) archive_write_set_format_pax(t->archive);
     archive_write_set_bytes_per_block(t->archive, 10240);
     assert_int_equal(archive_write_open(t->archive, &t->bytes, NULL, tar_put, NULL), ARCHIVE_OK);
 }

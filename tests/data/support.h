@@ -48,6 +48,8 @@ typedef struct tar_out {
     blob bytes;
 } tar_out;
 void tar_begin(tar_out *t);
+typedef enum tar_format { TAR_USTAR, TAR_GNU, TAR_PAX } tar_format;
+void tar_begin_as(tar_out *t, tar_format format);
 void tar_file(tar_out *t, const char *name, const void *bytes, size_t n);
 void tar_other(tar_out *t, const char *name, int filetype, const char *target); /* AE_IFDIR, AE_IFLNK */
 void tar_end(tar_out *t);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A store in the making: places (folders, archives), and the images in them one by one, each with its class. */
+#ifndef FUL_DATA_STORE_MAKE_H
+#define FUL_DATA_STORE_MAKE_H
+
+#include "core/file.h"
+#include "data/classes.h"
+#include "data/store.h"
+
+typedef struct ful__store_place {
+    char *path;
+    bool is_folder;
+    ful__file file; /* of an archive, where it is kept open */
+} ful__store_place;
+
+typedef struct ful__store_entry {
+    uint64_t offset;       /* in the archive */
+    uint64_t name;         /* where its name begins in `names` */
+    uint32_t bytes, place; /* bytes: 0 in a folder, where the file tells */
+} ful__store_entry;
+
+struct ful__store {
+    char *path; /* for messages */
+    ful__store_place *places;
+    int n_places, place_capacity;
+    ful__store_entry *entries;
+    int32_t *labels;
+    int64_t count, capacity;
+    char *names; /* each with its '\0' */
+    size_t name_bytes, name_capacity;
+    ful__classes classes;
+    const char **class_names; /* in the order of their numbers; borrowed from classes */
+};
+
+ful_status ful__store_create(const char *path, ful__store **out) FUL_CHECK_RESULT;
+ful_status ful__store_add_place(ful__store *s, const char *path, bool is_folder, uint32_t *place_out) FUL_CHECK_RESULT;
+/* name: within the place. label: from ful__classes_add on s->classes. */
+ful_status ful__store_add(ful__store *s, uint32_t place, const char *name, uint64_t offset, uint64_t bytes,
+                          int label) FUL_CHECK_RESULT;
+/* Numbers the classes by name, sorts the images, gives back what was reserved too much. An empty store is an error. */
+ful_status ful__store_finish(ful__store *s) FUL_CHECK_RESULT;
+
+#endif

@@ -21,6 +21,29 @@ enum { FUL_NAME_MAX = 64, FUL_PATH_MAX = 1024 };
 
 typedef enum ful_split { FUL_SPLIT_TRAIN = 0, FUL_SPLIT_VAL = 1, FUL_SPLIT_TEST = 2 } ful_split;
 
+/* How training images are changed; each kind draws from its own stream by (seed, epoch, image). Off by default. */
+typedef enum ful_filter { FUL_FILTER_BILINEAR, FUL_FILTER_BICUBIC } ful_filter; /* antialiased */
+typedef enum ful_policy { FUL_POLICY_NONE, FUL_POLICY_RAND, FUL_POLICY_TRIVIAL, FUL_POLICY_AUTO } ful_policy;
+typedef struct ful_augment {
+    int crop_pad;          /* crop<N>: zero-pad by N and take a random crop; 0 = off */
+    bool flip;             /* mirror with probability 1/2 */
+    bool rrc;              /* random resized crop, instead of crop<N> */
+    ful_filter rrc_filter; /* (default bilinear) */
+    double rrc_scale[2];   /* share of the area (default 0.08, 1) */
+    double rrc_ratio[2];   /* width over height (default 3/4, 4/3) */
+    double jitter[4];      /* brightness, contrast, saturation: factor 1-j..1+j; hue: shift -j..j turns, at most 1/2; 0 = off */
+    ful_policy policy;     /* RandAugment, TrivialAugment Wide, AutoAugment (CIFAR-10) */
+    int rand_n, rand_m;    /* RandAugment: operations an image, level 0..30 (default 2, 9) */
+    double erase_p;        /* random erasing: probability; 0 = off. Erased pixels are 0 after normalisation */
+    double erase_scale[2]; /* share of the area (default 0.02, 0.33) */
+    double erase_ratio[2]; /* (default 0.3, 3.3) */
+    double mixup, cutmix;  /* alpha of Beta(alpha, alpha); 0 = off; both on: half of the batches each */
+    int repeats;           /* augmented copies of an image in a batch; an epoch shows 1/repeats of the images (default 1) */
+} ful_augment;
+/* Evaluation on ten crops (centre and corners, as they are and mirrored), which logits or probabilities are averaged over. */
+typedef enum ful_ten_crop { FUL_TEN_CROP_NONE, FUL_TEN_CROP_LOGITS, FUL_TEN_CROP_PROBABILITIES } ful_ten_crop;
+FUL_API void ful_augment_defaults(ful_augment *augment);
+
 /* The `data:` block of a configuration. */
 typedef struct ful_data_config {
     char name[FUL_NAME_MAX];  /* clusters | cifar10 | cifar100 | mnist | folder | pack: what lies at `path` (default "clusters")
@@ -33,8 +56,9 @@ typedef struct ful_data_config {
     int train_limit, test_limit; /* use only the first n of each class-balanced, seed-free order; 0 = all (default 0) */
     double val_fraction;   /* share of the training set split off for validation, by seed, class-balanced; 0..0.5 (default 0) */
     uint64_t val_seed;     /* the seed of that split; the same in all arms (default 0) */
-    int crop_pad;          /* augment crop<N>: zero-pad by N and take a random crop; 0 = off (default 0) */
-    bool flip;             /* augment flip: mirror with probability 1/2 (default false) */
+    int crop;              /* height = width of what the net sees, cut from the images of `size`; 0 = all of it (default 0) */
+    ful_augment augment;   /* of training images (default: nothing) */
+    ful_ten_crop ten_crop; /* of evaluation; needs crop (default none) */
     bool normalize_given;  /* mean/std below were given; otherwise computed from the training split */
     float mean[3], std[3]; /* per channel, of pixel/255 */
     int workers;           /* loader threads, 0 = decode in the calling thread (default 1) */
@@ -95,13 +119,15 @@ FUL_API void ful_free(void *ptr);
 
 typedef struct ful_loader ful_loader;
 typedef struct ful_loader_config {
-    int batch;     /* images a batch, >= 1 (default 128) */
-    bool train;    /* shuffle and augment, drop the last partial batch (default false: in order, keep it) */
-    uint64_t seed; /* run seed: keys shuffling and augmentation */
-    int crop_pad;
-    bool flip;             /* augmentation, only when train */
-    int workers;           /* threads decoding ahead; 0 = none (default 1) */
-    float mean[3], std[3]; /* x = (pixel/255 - mean)/std */
+    int batch;           /* images a batch, >= 1 (default 128) */
+    bool train;          /* shuffle and augment, drop the last partial batch (default false: in order, keep it) */
+    uint64_t seed;       /* run seed: keys shuffling and augmentation */
+    int crop;            /* height = width of what is handed out: at random or, unless train, from the centre; 0 = as stored */
+    int views;           /* 10: ten-crop, centre and corners, as they are and mirrored; not when train (default 1) */
+    ful_augment augment; /* only when train */
+    double label_smoothing; /* of the soft targets, where augment mixes images */
+    int workers;            /* threads decoding ahead; 0 = none (default 1) */
+    float mean[3], std[3];  /* x = (pixel/255 - mean)/std */
 } ful_loader_config;
 FUL_API void ful_loader_config_defaults(ful_loader_config *config);
 /* The data set is borrowed until the loader is destroyed. All memory is allocated here, none by next. */
@@ -112,8 +138,10 @@ FUL_API int64_t ful_loader_batches(const ful_loader *loader); /* batches an epoc
 
 typedef struct ful_batch {
     int n;                 /* images; 0 at the end of the epoch */
-    const float *x;        /* n*h*w*c, NHWC, normalised; borrowed until the next call */
+    int views;             /* of each image, which follow each other in x */
+    const float *x;        /* n*views*h*w*c, NHWC, normalised; borrowed until the next call */
     const int32_t *label;  /* n */
+    const float *soft;     /* n*classes targets where images were mixed, else NULL; label: of the image that was mixed into */
     const uint32_t *index; /* n: position in the data set */
 } ful_batch;
 /* Starts epoch `epoch` at batch `first` (0 at the start; a resumed run passes where it was). */

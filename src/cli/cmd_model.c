@@ -53,7 +53,7 @@ static int show_eval(const ful_model *model, const ful_eval *e, bool matrix)
 
 static int run_eval(const command *self, int argc, char **argv)
 {
-    const char *operands[1] = {NULL}, *path = NULL, *split_name = "test", *name = NULL;
+    const char *operands[1] = {NULL}, *path = NULL, *split_name = "test", *name = NULL, *ten_crop = NULL;
     bool capacity = false, matrix = false;
     int n_operands, code;
     const option_spec options[] = {
@@ -61,15 +61,18 @@ static int run_eval(const command *self, int argc, char **argv)
         {"name", 0, OPTION_TEXT, &name, "KIND", "what lies at PATH (see fulcrum data list; default: the trained kind)"},
         {"split", 0, OPTION_TEXT, &split_name, "NAME", "train, val or test (default test)"},
         {"training-capacity", 0, OPTION_FLAG, &capacity, NULL, "evaluate with the capacity limits of training"},
+        {"ten-crop", 0, OPTION_TEXT, &ten_crop, "WHAT", "average logits or probabilities over ten crops (or none of that)"},
         {"confusion", 0, OPTION_FLAG, &matrix, NULL, "also print the confusion matrix (rows: true class)"},
         {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
     };
     if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
     if (!operands[0]) return usage_error(self, "a run folder or checkpoint is needed");
-    static const char *const names[] = {"train", "val", "test"};
-    int split = 0;
+    static const char *const names[] = {"train", "val", "test"}, *const averages[] = {"none", "logits", "probabilities"};
+    int split = 0, average = 0;
     while (split < 3 && strcmp(names[split], split_name) != 0) split++;
     if (split == 3) return usage_error(self, "--split %s: must be train, val or test", split_name);
+    while (ten_crop && average < 3 && strcmp(averages[average], ten_crop) != 0) average++;
+    if (average == 3) return usage_error(self, "--ten-crop %s: must be none, logits or probabilities", ten_crop);
     ful_model *model = NULL;
     ful_eval eval = {0};
     ful_status status = ful_model_open(operands[0], 0, &model);
@@ -77,6 +80,7 @@ static int run_eval(const command *self, int argc, char **argv)
         ful_data_config data = ful_model_config(model)->data;
         if (path) snprintf(data.path, sizeof data.path, "%s", path);
         if (name) snprintf(data.name, sizeof data.name, "%s", name);
+        if (ten_crop) data.ten_crop = (ful_ten_crop)average;
         status = ful_model_eval(model, &data, (ful_split)split, capacity, &eval);
     }
     code = status == FUL_OK ? show_eval(model, &eval, matrix) : fail(status);

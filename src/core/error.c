@@ -8,9 +8,7 @@
 
 #include "core/error.h"
 
-enum { MESSAGE_BYTES = 1024 };
-
-static _Thread_local char message[MESSAGE_BYTES];
+static _Thread_local char message[FUL__MESSAGE_BYTES];
 
 const char *ful_status_name(ful_status status)
 {
@@ -42,8 +40,8 @@ const char *ful_error_message(void)
 /* Copies text into the message; a text that was cut (wanted > what fits) ends in "..." on a whole UTF-8 character. */
 static void set_message(char *text, int wanted)
 {
-    if (wanted >= MESSAGE_BYTES) {
-        size_t end = MESSAGE_BYTES - 4;
+    if (wanted >= FUL__MESSAGE_BYTES) {
+        size_t end = FUL__MESSAGE_BYTES - 4;
         while (end > 0 && ((unsigned char)text[end] & 0xC0u) == 0x80u) end--;
         memcpy(text + end, "...", 4);
     }
@@ -53,7 +51,7 @@ static void set_message(char *text, int wanted)
 /* Both functions format aside first: an argument may well be ful_error_message() itself. */
 ful_status ful__fail(ful_status status, const char *fmt, ...)
 {
-    char text[MESSAGE_BYTES];
+    char text[FUL__MESSAGE_BYTES];
     va_list args;
     va_start(args, fmt);
     const int wanted = vsnprintf(text, sizeof text, fmt, args);
@@ -64,13 +62,13 @@ ful_status ful__fail(ful_status status, const char *fmt, ...)
 
 ful_status ful__fail_context(ful_status status, const char *fmt, ...)
 {
-    char text[MESSAGE_BYTES];
+    char text[FUL__MESSAGE_BYTES];
     va_list args;
     va_start(args, fmt);
     int wanted = vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     if (wanted < 0) return status;
-    if (wanted < MESSAGE_BYTES) wanted += snprintf(text + wanted, sizeof text - (size_t)wanted, ": %s", message);
+    if (wanted < FUL__MESSAGE_BYTES) wanted += snprintf(text + wanted, sizeof text - (size_t)wanted, ": %s", message);
     set_message(text, wanted);
     return status;
 }

@@ -5,6 +5,8 @@
 
 #include <fulcrum/status.h>
 
+enum { FUL__MESSAGE_BYTES = 1024 };
+
 /* Records the sentence for ful_error_message() and returns the status. Longer sentences are cut at 1,023 bytes. */
 ful_status ful__fail(ful_status status, const char *fmt, ...) FUL_PRINTF(2, 3);
 

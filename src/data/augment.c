@@ -1,11 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "data/augment.h"
 
+#include <stddef.h>
+#include <string.h>
+
 void ful__norm_table_init(ful__norm_table *t, const float mean[3], const float std[3])
 {
     for (int c = 0; c < 3; c++) {
         for (int v = 0; v < 256; v++) t->value[c][v] = ((float)v / 255.0f - mean[c]) / std[c];
     }
+}
+
+/* A row of the output is black, image, black: [0, first) [first, first + inside) [first + inside, w). */
+typedef struct strip {
+    const uint8_t *from; /* the pixel that comes first, the others follow by step bytes */
+    int first, inside, step;
+} strip;
+
+static int clamp(int v, int low, int high)
+{
+    return v < low ? low : v > high ? high : v;
+}
+
+static strip strip_of(const uint8_t *hwc, const ful__window *q, int i)
+{
+    const int y = q->y + i, begin = clamp(q->x, 0, q->in_w), end = clamp(q->x + q->w, 0, q->in_w);
+    if (y < 0 || y >= q->in_h || end <= begin) return (strip){hwc, q->w, 0, 0};
+    const int first = q->mirror ? q->x + q->w - end : begin - q->x, from = q->mirror ? end - 1 : begin;
+    return (strip){hwc + ((ptrdiff_t)y * q->in_w + from) * q->channels, first, end - begin,
+                   q->mirror ? -q->channels : q->channels};
 }
 
 static float *black(const ful__norm_table *t, int channels, int pixels, float *out)
@@ -31,22 +54,25 @@ static float *copy_pixels(const ful__norm_table *t, const uint8_t *p, int step, 
     return out;
 }
 
-/* A row is black, image, black: [0, first) [first, last) [last, w) in output columns. */
-void ful__augment(const uint8_t *hwc, int h, int w, int channels, int dy, int dx, bool mirror, const ful__norm_table *table,
-                  float *out)
+void ful__window_floats(const uint8_t *hwc, const ful__window *q, const ful__norm_table *table, float *out)
 {
-    const int left = dx < 0 ? -dx : 0, right = dx > 0 ? dx : 0; /* black columns before mirroring */
-    const int first = mirror ? right : left, inside = w - left - right;
-    for (int y = 0; y < h; y++) {
-        const int from_y = y + dy;
-        if (from_y < 0 || from_y >= h || inside <= 0) {
-            out = black(table, channels, w, out);
-            continue;
-        }
-        const int from_x = mirror ? w - 1 - right + dx : first + dx;
-        const uint8_t *p = hwc + ((int64_t)from_y * w + from_x) * channels;
-        out = black(table, channels, first, out);
-        out = copy_pixels(table, p, mirror ? -channels : channels, inside, out);
-        out = black(table, channels, w - first - inside, out);
+    for (int i = 0; i < q->h; i++) {
+        const strip s = strip_of(hwc, q, i);
+        out = black(table, q->channels, s.first, out);
+        out = copy_pixels(table, s.from, s.step, s.inside, out);
+        out = black(table, q->channels, q->w - s.first - s.inside, out);
+    }
+}
+
+void ful__window_bytes(const uint8_t *hwc, const ful__window *q, uint8_t *out)
+{
+    const size_t c = (size_t)q->channels, row = (size_t)q->w * c;
+    for (int i = 0; i < q->h; i++, out += row) {
+        const strip s = strip_of(hwc, q, i);
+        if (s.inside < q->w) memset(out, 0, row);
+        uint8_t *to = out + (size_t)s.first * c;
+        const uint8_t *from = s.from;
+        if (!q->mirror) memcpy(to, from, (size_t)s.inside * c);
+        for (int j = 0; q->mirror && j < s.inside; j++, to += c, from += s.step) memcpy(to, from, c);
     }
 }

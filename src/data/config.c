@@ -43,6 +43,23 @@ void ful_data_config_defaults(ful_data_config *config)
         .gen_noise = FUL__CLUSTERS_NOISE,
         .gen_seed = 1,
     };
+    ful_augment_defaults(&config->augment);
+}
+
+void ful_augment_defaults(ful_augment *augment)
+{
+    memset(augment, 0, sizeof *augment); /* padding too: configurations are compared byte by byte in tests */
+    augment->rrc_scale[0] = 0.08;
+    augment->rrc_scale[1] = 1;
+    augment->rrc_ratio[0] = 3.0 / 4;
+    augment->rrc_ratio[1] = 4.0 / 3;
+    augment->rand_n = 2;
+    augment->rand_m = 9;
+    augment->erase_scale[0] = 0.02;
+    augment->erase_scale[1] = 0.33;
+    augment->erase_ratio[0] = 0.3;
+    augment->erase_ratio[1] = 3.3;
+    augment->repeats = 1;
 }
 
 int ful__data_classes_of(const char *name)
@@ -55,6 +72,38 @@ static ful_status check_range(const char *key, long long value, long long low, l
 {
     FUL_FAIL_IF(value < low || value > high, FUL_ERR_CONFIG, "cannot use data.%s=%lld: it must be in %lld..%lld", key, value,
                 low, high);
+    return FUL_OK;
+}
+
+static ful_status check_interval(const char *key, const double v[2], double most)
+{
+    FUL_FAIL_IF(!(v[0] > 0 && v[0] <= v[1] && v[1] <= most), FUL_ERR_CONFIG,
+                "cannot augment with %s=[%g, %g]: both must be > 0 and <= %g, in ascending order", key, v[0], v[1], most);
+    return FUL_OK;
+}
+
+ful_status ful__augment_check(const ful_augment *a)
+{
+    FUL_TRY(check_range("augment crop", a->crop_pad, 0, 256));
+    FUL_FAIL_IF(a->rrc && a->crop_pad > 0, FUL_ERR_CONFIG,
+                "cannot augment with rrc and crop%d: a random resized crop takes the place of the other", a->crop_pad);
+    FUL_TRY(check_interval("rrc.scale", a->rrc_scale, 1));
+    FUL_TRY(check_interval("rrc.ratio", a->rrc_ratio, 100));
+    FUL_TRY(check_interval("erase.scale", a->erase_scale, 1));
+    FUL_TRY(check_interval("erase.ratio", a->erase_ratio, 100));
+    for (int i = 0; i < 4; i++)
+        FUL_FAIL_IF(!(a->jitter[i] >= 0 && a->jitter[i] <= (i == 3 ? 0.5 : 10)), FUL_ERR_CONFIG,
+                    "cannot augment with a jitter of %g: it must be in 0..10, of hue in 0..0.5", a->jitter[i]);
+    FUL_FAIL_IF((unsigned)a->policy > FUL_POLICY_AUTO || (unsigned)a->rrc_filter > FUL_FILTER_BICUBIC, FUL_ERR_CONFIG,
+                "cannot augment with policy %d and filter %d: there is none of that number", (int)a->policy,
+                (int)a->rrc_filter);
+    FUL_TRY(check_range("augment randaugment.n", a->rand_n, 0, 16));
+    FUL_TRY(check_range("augment randaugment.m", a->rand_m, 0, 30));
+    FUL_TRY(check_range("augment repeat.times", a->repeats, 1, 64));
+    FUL_FAIL_IF(
+        !(a->erase_p >= 0 && a->erase_p <= 1 && a->mixup >= 0 && a->mixup <= 1000 && a->cutmix >= 0 && a->cutmix <= 1000),
+        FUL_ERR_CONFIG, "cannot augment with erase.p=%g, mixup=%g, cutmix=%g: they must be in 0..1, 0..1000, 0..1000",
+        a->erase_p, a->mixup, a->cutmix);
     return FUL_OK;
 }
 
@@ -90,6 +139,10 @@ ful_status ful__data_config_check(const ful_data_config *c)
     FUL_FAIL_IF(!memchr(c->path, '\0', sizeof c->path) || !memchr(c->cache, '\0', sizeof c->cache), FUL_ERR_CONFIG,
                 "cannot use data.path or data.cache: at most %d bytes are accepted", FUL_PATH_MAX - 1);
     if (c->size != 0) FUL_TRY(check_range("size", c->size, 4, FUL__SIZE_MAX));
+    FUL_FAIL_IF(c->crop != 0 && c->size == 0, FUL_ERR_CONFIG,
+                "cannot use data.crop=%d without data.size: the crop is cut from images of that size", c->crop);
+    if (c->crop != 0) FUL_TRY(check_range("crop", c->crop, 4, c->size));
+    FUL_TRY(ful__augment_check(&c->augment));
     FUL_FAIL_IF(c->channels != 0 && c->channels != 1 && c->channels != 3, FUL_ERR_CONFIG,
                 "cannot use data.channels=%d: it must be 0, 1 or 3", c->channels);
     FUL_TRY(check_range("train_limit", c->train_limit, 0, INT32_MAX));

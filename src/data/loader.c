@@ -13,6 +13,7 @@
  */
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/error.h"
@@ -20,34 +21,49 @@
 #include "core/rng.h"
 #include "core/thread.h"
 #include "core/time.h"
-#include "data/augment.h"
+#include "data/config.h"
+#include "data/mix.h"
+#include "data/transform.h"
 #include <fulcrum/data.h>
 
-enum { WORKERS_MAX = 64, CROP_PAD_MAX = 256 };
+enum { WORKERS_MAX = 64, VIEWS_MAX = 10 };
 
 typedef struct slot {
     ful__pages x;
     int32_t *label;
     uint32_t *index;
+    float *soft;  /* NULL unless images are mixed */
+    float *spare; /* one image, likewise */
     int n;
     bool full;
+    ful_status status; /* of filling it */
+    char message[FUL__MESSAGE_BYTES];
 } slot;
+
+typedef struct ful__loader_worker {
+    ful_loader *loader;
+    ful__transform_work work;
+} ful__loader_worker;
 
 struct ful_loader {
     const ful_dataset *dataset;
     ful_loader_config config;
     ful_dataset_info info;
-    size_t image_values;
+    int h, w;            /* of what is handed out */
+    size_t image_values; /* of one view */
     int64_t batches;
-    ful__norm_table table;
-    ful__stream shuffle, augment;
+    int repeats;
+    bool mixes;
+    ful__transform transform;
+    ful__stream shuffle, mix;
     uint32_t *order; /* of the epoch; NULL: as they lie */
     slot *slots;
     int n_slots;
 
     bool started, lock_ready, work_ready, done_ready;
     pthread_mutex_t lock;
-    pthread_cond_t work, done; /* a slot became free, an epoch began, or the end; a slot became full, or a worker idle */
+    pthread_cond_t work, done;   /* a slot became free, an epoch began, or the end; a slot became full, or a worker idle */
+    ful__loader_worker *workers; /* one a thread; without threads, one for the caller */
     pthread_t *threads;
     int n_threads;
     /* under the lock */
@@ -59,7 +75,8 @@ struct ful_loader {
 
 void ful_loader_config_defaults(ful_loader_config *config)
 {
-    *config = (ful_loader_config){.batch = 128, .workers = 1, .std = {1, 1, 1}};
+    *config = (ful_loader_config){.batch = 128, .workers = 1, .views = 1, .std = {1, 1, 1}};
+    ful_augment_defaults(&config->augment);
 }
 
 static int64_t images_of(const ful_loader *l, int64_t batch)
@@ -68,32 +85,47 @@ static int64_t images_of(const ful_loader *l, int64_t batch)
     return left < l->config.batch ? left : l->config.batch;
 }
 
-static void fill_image(const ful_loader *l, uint32_t index, float *out)
+/* Image i of a batch: the copies of repeated augmentation lie apart, so that mixing meets another image. */
+static ful__place place_of(const ful_loader *l, int64_t batch, int i)
 {
-    const ful_dataset_info *s = &l->info;
-    const int pad = l->config.train ? l->config.crop_pad : 0;
-    int dy = 0, dx = 0;
-    bool mirror = false;
-    if (pad > 0 || (l->config.train && l->config.flip)) {
-        uint32_t w[4];
-        ful__rng_words(l->augment, (uint64_t)l->epoch, index, w);
-        dy = (int)((uint64_t)w[0] * (uint64_t)(2 * pad + 1) >> 32) - pad;
-        dx = (int)((uint64_t)w[1] * (uint64_t)(2 * pad + 1) >> 32) - pad;
-        mirror = l->config.flip && w[2] >> 31;
-    }
-    ful__augment(ful_dataset_image(l->dataset, index), s->height, s->width, s->channels, dy, dx, mirror, &l->table, out);
+    const int distinct = l->config.batch / l->repeats;
+    const int64_t at = batch * distinct + i % distinct;
+    return (ful__place){
+        .epoch = l->epoch, .index = l->order ? l->order[at] : (uint32_t)at, .repetition = l->repeats > 1 ? i / distinct : 0};
 }
 
-static void fill(const ful_loader *l, int64_t batch, slot *s)
+static ful_status fill_image(const ful_loader *l, ful__transform_work *work, ful__place place, float *out)
 {
+    const ful_dataset_info *s = &l->info;
+    const ful__view image = {ful_dataset_image(l->dataset, place.index), (size_t)s->width * (size_t)s->channels, s->height,
+                             s->width, s->channels};
+    for (; place.view < l->config.views; place.view++, out += l->image_values)
+        FUL_TRY(ful__transform_apply(&l->transform, work, &image, &place, out));
+    return FUL_OK;
+}
+
+static ful_status fill(const ful_loader *l, ful__transform_work *work, int64_t batch, slot *s)
+{
+    float *x = s->x.ptr;
     s->n = (int)images_of(l, batch);
-    for (int i = 0; i < s->n; i++) {
-        const int64_t place = batch * l->config.batch + i;
-        const uint32_t index = l->order ? l->order[place] : (uint32_t)place;
-        s->index[i] = index;
-        s->label[i] = ful_dataset_label(l->dataset, index);
-        fill_image(l, index, (float *)s->x.ptr + (size_t)i * l->image_values);
+    for (int i = 0; i < s->n; i++, x += l->image_values * (size_t)l->config.views) {
+        const ful__place place = place_of(l, batch, i);
+        s->index[i] = place.index;
+        s->label[i] = ful_dataset_label(l->dataset, place.index);
+        FUL_TRY(fill_image(l, work, place, x));
     }
+    if (!l->mixes) return FUL_OK;
+    const ful__mix mix = ful__mix_draw(&l->config.augment, l->mix, l->epoch, batch, l->h, l->w);
+    ful__mix_images(&mix, s->n, l->h, l->w, l->info.channels, s->x.ptr, s->spare);
+    ful__mix_targets(&mix, s->n, s->label, l->info.classes, l->config.label_smoothing, s->soft);
+    return FUL_OK;
+}
+
+/* A failure is kept with its batch, for whoever takes it: messages belong to a thread. */
+static void fill_and_note(const ful_loader *l, ful__transform_work *work, int64_t batch, slot *s)
+{
+    s->status = fill(l, work, batch, s);
+    if (s->status != FUL_OK) snprintf(s->message, sizeof s->message, "%s", ful_error_message());
 }
 
 /* ---- threads ---- */
@@ -107,7 +139,8 @@ static bool can_claim(const ful_loader *l)
 
 static void *worker(void *arg)
 {
-    ful_loader *l = arg;
+    ful__loader_worker *self = arg;
+    ful_loader *l = self->loader;
     pthread_mutex_lock(&l->lock);
     for (;;) {
         while (!l->ending && !can_claim(l)) pthread_cond_wait(&l->work, &l->lock);
@@ -116,7 +149,7 @@ static void *worker(void *arg)
         slot *s = &l->slots[batch % l->n_slots];
         l->busy++;
         pthread_mutex_unlock(&l->lock);
-        fill(l, batch, s);
+        fill_and_note(l, &self->work, batch, s);
         pthread_mutex_lock(&l->lock);
         s->full = true;
         l->busy--;
@@ -160,7 +193,7 @@ ful_status ful_loader_next(ful_loader *l, ful_batch *out)
     slot *s = &l->slots[l->given % l->n_slots];
     const double began = ful__seconds();
     if (l->n_threads == 0) {
-        fill(l, l->given, s);
+        fill_and_note(l, &l->workers[0].work, l->given, s);
         l->given++;
     } else {
         pthread_mutex_lock(&l->lock);
@@ -171,7 +204,9 @@ ful_status ful_loader_next(ful_loader *l, ful_batch *out)
         pthread_mutex_unlock(&l->lock);
     }
     l->waited += ful__seconds() - began;
-    *out = (ful_batch){.n = s->n, .x = s->x.ptr, .label = s->label, .index = s->index};
+    if (s->status != FUL_OK) return ful__fail(s->status, "%s", s->message);
+    *out = (ful_batch){
+        .n = s->n, .views = l->config.views, .x = s->x.ptr, .label = s->label, .soft = s->soft, .index = s->index};
     return FUL_OK;
 }
 
@@ -196,8 +231,17 @@ static ful_status check_config(const ful_dataset *d, const ful_loader_config *c,
                 c->batch, (long long)info->count);
     FUL_FAIL_IF(c->workers < 0 || c->workers > WORKERS_MAX, FUL_ERR_ARG,
                 "cannot create a loader with workers=%d: workers must be in 0..%d", c->workers, WORKERS_MAX);
-    FUL_FAIL_IF(c->crop_pad < 0 || c->crop_pad > CROP_PAD_MAX, FUL_ERR_ARG,
-                "cannot create a loader with crop_pad=%d: it must be in 0..%d", c->crop_pad, CROP_PAD_MAX);
+    FUL_FAIL_IF(c->crop < 0 || c->crop > info->height || c->crop > info->width, FUL_ERR_ARG,
+                "cannot create a loader with crop=%d on images of %dx%d: it must be in 0..%d", c->crop, info->width,
+                info->height, info->width < info->height ? info->width : info->height);
+    FUL_FAIL_IF(c->views != 1 && (c->views != VIEWS_MAX || c->train), FUL_ERR_ARG,
+                "cannot create a loader with views=%d: it must be 1, or 10 when not for training", c->views);
+    FUL_FAIL_IF(!(c->label_smoothing >= 0 && c->label_smoothing <= 1), FUL_ERR_ARG,
+                "cannot create a loader with label_smoothing=%g: it must be in 0..1", c->label_smoothing);
+    FUL_TRY(ful__augment_check(&c->augment));
+    FUL_FAIL_IF(c->train && c->batch % c->augment.repeats != 0, FUL_ERR_ARG,
+                "cannot create a loader with batch=%d and %d copies of each image: the batch must be a multiple of them",
+                c->batch, c->augment.repeats);
     for (int i = 0; i < info->channels; i++) {
         FUL_FAIL_IF(!isfinite(c->mean[i]) || !isfinite(c->std[i]) || c->std[i] <= 0, FUL_ERR_ARG,
                     "cannot create a loader with mean=%g, std=%g: both must be finite, std > 0", (double)c->mean[i],
@@ -209,15 +253,31 @@ static ful_status check_config(const ful_dataset *d, const ful_loader_config *c,
 static ful_status make_slots(ful_loader *l)
 {
     const size_t batch = (size_t)l->config.batch;
-    size_t values = 0, bytes = 0;
-    FUL_FAIL_IF(!ful__size_mul(batch, l->image_values, &values) || !ful__size_mul(values, sizeof(float), &bytes),
+    const size_t soft = l->mixes ? (size_t)l->info.classes : 0;
+    size_t values = 0, bytes = 0, targets = 0;
+    FUL_FAIL_IF(!ful__size_mul(batch * (size_t)l->config.views, l->image_values, &values) ||
+                    !ful__size_mul(batch, soft, &targets) || !ful__size_mul(values, sizeof(float), &bytes),
                 FUL_ERR_MEMORY, "cannot create a loader with batch=%d of %dx%dx%d images: its size overflows", l->config.batch,
-                l->info.height, l->info.width, l->info.channels);
+                l->h, l->w, l->info.channels);
     FUL_TRY(ful__calloc(&l->slots, (size_t)l->n_slots, sizeof *l->slots, "a ring of batches"));
     for (int i = 0; i < l->n_slots; i++) {
         FUL_TRY(ful__pages_alloc(&l->slots[i].x, bytes, "a batch"));
         FUL_TRY(ful__calloc(&l->slots[i].label, batch, sizeof *l->slots[i].label, "labels of a batch"));
         FUL_TRY(ful__calloc(&l->slots[i].index, batch, sizeof *l->slots[i].index, "positions of a batch"));
+        if (!l->mixes) continue;
+        FUL_TRY(ful__calloc(&l->slots[i].soft, targets, sizeof *l->slots[i].soft, "targets of a batch"));
+        FUL_TRY(ful__calloc(&l->slots[i].spare, l->image_values, sizeof *l->slots[i].spare, "an image to mix"));
+    }
+    return FUL_OK;
+}
+
+static ful_status make_workers(ful_loader *l)
+{
+    const int n = l->config.workers > 0 ? l->config.workers : 1;
+    FUL_TRY(ful__calloc(&l->workers, (size_t)n, sizeof *l->workers, "loader threads"));
+    for (int i = 0; i < n; i++) {
+        l->workers[i].loader = l;
+        FUL_TRY(ful__transform_work_init(&l->workers[i].work, &l->transform));
     }
     return FUL_OK;
 }
@@ -231,7 +291,7 @@ static ful_status start_threads(ful_loader *l)
     FUL_FAIL_IF(!l->lock_ready || !l->work_ready || !l->done_ready, FUL_ERR_MEMORY, "cannot create a loader: out of locks");
     FUL_TRY(ful__calloc(&l->threads, (size_t)l->config.workers + 1, sizeof *l->threads, "loader threads"));
     while (l->n_threads < l->config.workers) {
-        FUL_TRY(ful__thread_start(&l->threads[l->n_threads], worker, l, "loading data"));
+        FUL_TRY(ful__thread_start(&l->threads[l->n_threads], worker, &l->workers[l->n_threads], "loading data"));
         l->n_threads++;
     }
     return FUL_OK;
@@ -241,13 +301,19 @@ static ful_status build(ful_loader *l)
 {
     const int64_t count = l->info.count, batch = l->config.batch;
     l->batches = l->config.train ? count / batch : (count + batch - 1) / batch;
-    l->image_values = (size_t)l->info.height * (size_t)l->info.width * (size_t)l->info.channels;
+    const ful_augment *augment = l->config.train ? &l->config.augment : NULL;
+    l->h = l->config.crop ? l->config.crop : l->info.height;
+    l->w = l->config.crop ? l->config.crop : l->info.width;
+    l->image_values = (size_t)l->h * (size_t)l->w * (size_t)l->info.channels;
+    l->repeats = augment ? augment->repeats : 1;
+    l->mixes = augment && (augment->mixup > 0 || augment->cutmix > 0);
     l->n_slots = l->config.workers > 0 ? l->config.workers + 2 : 1; /* one with the caller, one ready */
     l->shuffle = ful__stream_make(l->config.seed, "shuffle", "loader");
-    l->augment = ful__stream_make(l->config.seed, "augment", "loader");
-    ful__norm_table_init(&l->table, l->config.mean, l->config.std);
+    l->mix = ful__stream_make(l->config.seed, "augment", "mix");
+    ful__transform_init(&l->transform, l->config.seed, augment, l->h, l->w, l->info.channels, l->config.mean, l->config.std);
     if (l->config.train) FUL_TRY(ful__calloc(&l->order, (size_t)count, sizeof *l->order, "an order of images"));
     FUL_TRY(make_slots(l));
+    FUL_TRY(make_workers(l));
     return start_threads(l);
 }
 
@@ -290,7 +356,12 @@ void ful_loader_destroy(ful_loader **loader)
         ful__pages_free(&l->slots[i].x);
         ful__free(l->slots[i].label);
         ful__free(l->slots[i].index);
+        ful__free(l->slots[i].soft);
+        ful__free(l->slots[i].spare);
     }
+    const int n_workers = l->config.workers > 0 ? l->config.workers : 1;
+    for (int i = 0; l->workers && i < n_workers; i++) ful__transform_work_deinit(&l->workers[i].work);
+    ful__free(l->workers);
     ful__free(l->slots);
     ful__free(l->threads);
     ful__free(l->order);

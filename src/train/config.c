@@ -11,51 +11,6 @@
 
 /* Lists of the data block -------------------------------------------------------------------------------------------------- */
 
-/* augment: [crop4, flip] */
-static ful_status read_augment(const ful__key *key, const ful__spot *spot, void *base)
-{
-    (void)key;
-    ful_data_config *data = base;
-    data->crop_pad = 0;
-    data->flip = false;
-    if (ful__yaml_is_null(spot->node)) return FUL_OK;
-    if (spot->node->kind != FUL__YAML_LIST) return ful__spot_fail(spot, "must be a list, e.g. [crop4, flip]");
-    for (int i = 0; i < spot->node->count; i++) {
-        const ful__spot item = ful__spot_item(spot, i);
-        const char *text = item.node->kind == FUL__YAML_SCALAR ? item.node->text : "";
-        int pad = 0, used = 0;
-        if (strcmp(text, "flip") == 0 && !data->flip)
-            data->flip = true;
-        else if (sscanf(text, "crop%2d%n", &pad, &used) == 1 && text[used] == '\0' && pad >= 1 && pad <= 64 && !data->crop_pad)
-            data->crop_pad = pad;
-        else
-            return ful__spot_fail(&item, "must be crop<1..64> or flip, each at most once");
-    }
-    return FUL_OK;
-}
-
-static ful_status push_text(ful__yaml *list, const char *text)
-{
-    ful__yaml *item = NULL;
-    FUL_TRY(ful__yaml_new(FUL__YAML_SCALAR, text, &item));
-    return ful__yaml_push(list, item);
-}
-
-static ful_status write_augment(const ful__key *key, const void *base, ful__yaml **out)
-{
-    (void)key;
-    const ful_data_config *data = base;
-    char text[16];
-    ful_status status = FUL_OK;
-    snprintf(text, sizeof text, "crop%d", data->crop_pad);
-    FUL_TRY(ful__yaml_new(FUL__YAML_LIST, NULL, out));
-    if (data->crop_pad > 0) FUL_TRY_GOTO(status, done, push_text(*out, text));
-    if (data->flip) FUL_TRY_GOTO(status, done, push_text(*out, "flip"));
-done:
-    if (status != FUL_OK) ful__yaml_destroy(out);
-    return status;
-}
-
 /* mean, std: [r, g, b], or one number for all. */
 static ful_status read_channels(const ful__key *key, const ful__spot *spot, void *base)
 {
@@ -72,6 +27,13 @@ static ful_status read_channels(const ful__key *key, const ful__spot *spot, void
     }
     ((ful_data_config *)base)->normalize_given = true;
     return FUL_OK;
+}
+
+static ful_status push_text(ful__yaml *list, const char *text)
+{
+    ful__yaml *item = NULL;
+    FUL_TRY(ful__yaml_new(FUL__YAML_SCALAR, text, &item));
+    return ful__yaml_push(list, item);
 }
 
 static ful_status write_channels(const ful__key *key, const void *base, ful__yaml **out)
@@ -92,6 +54,8 @@ static ful_status write_channels(const ful__key *key, const void *base, ful__yam
 #define NET   ful_net_config
 #define TRAIN ful_train_config
 
+static const char *const ten_crops[] = {"none", "logits", "probabilities", NULL};
+
 static const ful__key data_keys[] = {
     {"name", FUL__TEXT(DATA, name), .help = "what lies at path: clusters, cifar10, cifar100, mnist, folder, pack"},
     {"path", FUL__TEXT(DATA, path), .help = "its root; \"\" = $FULCRUM_DATA/<name>"},
@@ -103,8 +67,11 @@ static const ful__key data_keys[] = {
     {"test_limit", FUL__INT(DATA, test_limit, 0, INT32_MAX), .help = "use only that many test images, class-balanced; 0 = all"},
     {"val_fraction", FUL__REAL(DATA, val_fraction, 0, 0.5), .help = "share of the training set split off for validation"},
     {"val_seed", FUL__SEED(DATA, val_seed), .help = "seed of that split; the same in all arms"},
-    {"augment", FUL__CUSTOM(read_augment, write_augment), .type = "list of crop<N>, flip",
-     .help = "crop<N>: pad by N zeros and crop at random; flip: mirror half of the images"},
+    {"crop", FUL__INT(DATA, crop, 0, 1024),
+     .help = "height = width the net sees, cut from images of data.size (evaluation: the centre); 0 = all of it"},
+    {"augment", FUL__CUSTOM(ful__config_read_augment, ful__config_write_augment), FUL__AT(DATA, augment),
+     .type = "list of items, see below", .help = "how training images are changed, e.g. [crop4, flip]"},
+    {"ten_crop", FUL__WORD(DATA, ten_crop, ten_crops), .help = "evaluate centre and corners, mirrored too, and average that"},
     {"mean", FUL__CUSTOM(read_channels, write_channels), FUL__AT(DATA, mean), .type = "list of 1 or 3 numbers",
      .fallback = "of the training split", .help = "per channel, of pixel/255; goes with std"},
     {"std", FUL__CUSTOM(read_channels, write_channels), FUL__AT(DATA, std), .above_min = true, .type = "list of 1 or 3 numbers",
@@ -216,6 +183,9 @@ static ful_status read_data(const ful__spot *root, ful_data_config *data)
     FUL_TRY(ful__schema_read(data_keys, &spot, data));
     if (name.node) FUL_TRY(check_kind(&name, data->name));
     const ful__spot channels = ful__spot_key(&spot, "channels");
+    const ful__spot crop = ful__spot_key(&spot, "crop");
+    if (data->crop > 0 && data->size < data->crop)
+        return ful__spot_fail(&crop, "must be at most data.size, which must be given with it");
     if (data->channels == 2) return ful__spot_fail(&channels, "must be 1 or 3, or 0 for the set's own");
     const ful__spot mean = ful__spot_key(&spot, "mean"), std = ful__spot_key(&spot, "std");
     const bool has_mean = mean.node && !ful__yaml_is_null(mean.node), has_std = std.node && !ful__yaml_is_null(std.node);
@@ -238,7 +208,7 @@ static ful_status read_train(const ful__spot *root, ful_train_config *train)
 ful_status ful__config_trial_graph(const ful_config *config, int n_moe, ful_graph **out)
 {
     ful_net_config net = config->net;
-    if (net.height == 0) net.height = config->data.size ? config->data.size : 32;
+    if (net.height == 0) net.height = config->data.crop ? config->data.crop : config->data.size ? config->data.size : 32;
     if (net.in_channels == 0) net.in_channels = config->data.channels ? config->data.channels : 3;
     if (net.classes == 0) net.classes = 10;
     net.n_moe = n_moe;
@@ -296,6 +266,10 @@ static ful_status read_config(const char *name, const ful__yaml *tree, ful_confi
     FUL_TRY(ful__schema_read(net_keys, &net, &out->net));
     FUL_TRY(check_arch(&net, out->net.arch));
     FUL_TRY(read_train(&root, &out->train));
+    const ful__spot data = ful__spot_key(&root, "data"), augment = ful__spot_key(&data, "augment");
+    if (out->train.batch % out->data.augment.repeats != 0)
+        return ful__spot_fail(&augment, "repeat.times = %d must divide train.batch, %d", out->data.augment.repeats,
+                              out->train.batch);
     FUL_TRY(ful__config_read_moe(&root, out));
     return check_net(&root, out);
 }
@@ -404,6 +378,7 @@ ful_status ful_config_help(char **text_out)
     ful__moe_site_defaults(&site, FUL_EXPERT_MLP);
     ful__str_add(&s, "data: the images\n");
     ful__schema_help(&s, data_keys, "data.", &config.data);
+    ful__config_help_augment(&s);
     ful__str_add(&s, "\nnet: the classifier\n");
     ful__schema_help(&s, net_keys, "net.", &config.net);
     ful__str_add(&s, "\nmoe: a list of mixtures, each with these keys\n");
@@ -429,9 +404,10 @@ static ful_status settle(const char *key, int *value, int actual)
 
 ful_status ful__config_settle(ful_config *config, const ful_dataset_info *info)
 {
-    FUL_FAIL_IF(info->height != info->width, FUL_ERR_DATA, "cannot train on %d x %d images: they must be square", info->width,
-                info->height);
-    FUL_TRY(settle("height", &config->net.height, info->height));
+    const int crop = config->data.crop;
+    FUL_FAIL_IF(!crop && info->height != info->width, FUL_ERR_DATA, "cannot train on %d x %d images: they must be square",
+                info->width, info->height);
+    FUL_TRY(settle("height", &config->net.height, crop ? crop : info->height));
     FUL_TRY(settle("in_channels", &config->net.in_channels, info->channels));
     return settle("classes", &config->net.classes, info->classes);
 }

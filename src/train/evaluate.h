@@ -9,10 +9,13 @@
 typedef struct ful__evaluator {
     ful_net *net; /* borrowed */
     int classes;
-    float *logits; /* [batch][classes] */
+    ful_ten_crop ten_crop;
+    int views;      /* of an image: 1 or 10 */
+    float *logits;  /* [batch * views][classes] */
+    int32_t *label; /* [batch * views] with ten-crop, else NULL */
 } ful__evaluator;
 
-ful_status ful__evaluator_init(ful__evaluator *e, ful_net *net, int batch_max) FUL_CHECK_RESULT;
+ful_status ful__evaluator_init(ful__evaluator *e, ful_net *net, int batch_max, ful_ten_crop ten_crop) FUL_CHECK_RESULT;
 void ful__evaluator_deinit(ful__evaluator *e); /* accepts a zeroed struct */
 
 /* Called after each batch. */

@@ -102,6 +102,7 @@ ful_status ful__run_step(ful__run *run)
     ful_step step = {.n = batch.n,
                      .x = batch.x,
                      .label = batch.label,
+                     .soft = batch.soft, /* smoothed already */
                      .label_smoothing = (float)c->label_smoothing,
                      .step = (uint64_t)h->step,
                      .progress = (double)h->step / (double)(run->batches * c->epochs)};

@@ -18,10 +18,10 @@ struct ful_model {
     ful_config config;
     int batch_max;
     ful_net *net;
-    ful__evaluator evaluator;
     json_t *classes; /* list of texts */
     float mean[3], std[3];
     ful__norm_table table;
+    int side;        /* images are brought to; the net sees their centre */
     uint8_t *pixels; /* of one image */
     float *x;
 };
@@ -97,9 +97,10 @@ static ful_status open_into(ful_model *m, const char *path, const ful__st_file *
     FUL_TRY(read_channels(file, "std", net->in_channels, m->std));
     FUL_TRY(build_net(m, m->batch_max));
     FUL_TRY(read_params(file, m->net));
-    FUL_TRY(ful__evaluator_init(&m->evaluator, m->net, m->batch_max));
+    m->side = m->config.data.crop ? m->config.data.size : net->height;
+    const size_t pixels = (size_t)m->side * (size_t)m->side * (size_t)net->in_channels;
     const size_t values = (size_t)net->height * (size_t)net->height * (size_t)net->in_channels;
-    FUL_TRY(ful__calloc(&m->pixels, values, 1, "an image"));
+    FUL_TRY(ful__calloc(&m->pixels, pixels, 1, "an image"));
     FUL_TRY(ful__calloc(&m->x, values, sizeof *m->x, "an image"));
     ful__norm_table_init(&m->table, m->mean, m->std);
     return FUL_OK;
@@ -132,7 +133,6 @@ void ful_model_destroy(ful_model **model)
 {
     if (!model || !*model) return;
     ful_model *m = *model;
-    ful__evaluator_deinit(&m->evaluator);
     ful_net_destroy(&m->net);
     json_decref(m->classes);
     ful__free(m->pixels);
@@ -172,11 +172,14 @@ static void softmax(float *logits, int n)
 ful_status ful_model_predict_image(ful_model *model, const char *path, float *prob_out)
 {
     const ful_net_config *net = &model->config.net;
-    FUL_TRY(ful_image_load(path, net->height, net->in_channels, model->pixels));
-    ful__augment(model->pixels, net->height, net->height, net->in_channels, 0, 0, false, &model->table, model->x);
+    const int classes = net->classes;
+    const int side = model->side, margin = (side - net->height) / 2;
+    const ful__window window = {side, side, net->in_channels, margin, margin, net->height, net->height, false};
+    FUL_TRY(ful_image_load(path, side, net->in_channels, model->pixels));
+    ful__window_floats(model->pixels, &window, &model->table, model->x);
     FUL_TRY(ful_net_predict(model->net, 1, model->x, NULL, prob_out));
-    softmax(prob_out, model->evaluator.classes);
-    for (int i = 0; i < model->evaluator.classes; i++)
+    softmax(prob_out, classes);
+    for (int i = 0; i < classes; i++)
         FUL_FAIL_IF(!isfinite(prob_out[i]), FUL_ERR_NUMERIC, "cannot classify '%s': the net's output is not finite", path);
     return FUL_OK;
 }
@@ -194,12 +197,13 @@ static bool same_name(const char *a, const char *b)
 }
 
 /* A data set of other images, sizes or classes would give a number that means nothing. */
-static ful_status check_data(const ful_model *m, const ful_dataset *set, const ful_dataset_info *info)
+static ful_status check_data(const ful_model *m, const ful_dataset *set, const ful_dataset_info *info, int crop)
 {
     const ful_net_config *net = &m->config.net;
-    FUL_FAIL_IF(info->height != net->height || info->width != net->height || info->channels != net->in_channels, FUL_ERR_CONFIG,
-                "cannot evaluate on images of %d x %d x %d: the model takes %d x %d x %d", info->height, info->width,
-                info->channels, net->height, net->height, net->in_channels);
+    const int h = crop ? crop : info->height, w = crop ? crop : info->width;
+    FUL_FAIL_IF(h != net->height || w != net->height || info->channels != net->in_channels, FUL_ERR_CONFIG,
+                "cannot evaluate on images of %d x %d x %d: the model takes %d x %d x %d", h, w, info->channels, net->height,
+                net->height, net->in_channels);
     FUL_FAIL_IF(info->classes != net->classes, FUL_ERR_CONFIG, "cannot evaluate on %d classes: the model has %d", info->classes,
                 net->classes);
     for (int c = 0; c < net->classes; c++) {
@@ -217,13 +221,16 @@ static ful_status open_data(const ful_model *m, const ful_data_config *data, ful
     ful_dataset_info info;
     ful_loader_config lc;
     if (c.size == 0) c.size = m->config.data.size;
+    if (c.crop == 0 && c.size == m->config.data.size) c.crop = m->config.data.crop;
     if (c.channels == 0) c.channels = m->config.data.channels;
     FUL_TRY(ful_dataset_open(&c, split, set));
     ful_dataset_info_get(*set, &info);
-    FUL_TRY(check_data(m, *set, &info));
+    FUL_TRY(check_data(m, *set, &info, c.crop));
     ful_loader_config_defaults(&lc);
     lc.batch = training_capacity ? m->config.train.batch : m->batch_max; /* capacity depends on the batch */
     lc.workers = c.workers;
+    lc.crop = c.crop;
+    if (c.ten_crop != FUL_TEN_CROP_NONE) lc.views = 10;
     memcpy(lc.mean, m->mean, sizeof lc.mean);
     memcpy(lc.std, m->std, sizeof lc.std);
     return ful_loader_create(*set, &lc, loader);
@@ -234,8 +241,10 @@ ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_spl
     static const char *const names[] = {"the training split", "the validation split", "test"};
     ful_dataset *set = NULL;
     ful_loader *loader = NULL;
+    ful__evaluator evaluator = {0};
     ful_status status = FUL_OK;
     const size_t classes = (size_t)model->config.net.classes;
+    const ful_ten_crop ten_crop = data ? data->ten_crop : model->config.data.ten_crop;
     *out = (ful_eval){0};
     FUL_FAIL_IF((unsigned)split > FUL_SPLIT_TEST, FUL_ERR_ARG, "cannot evaluate on split %d: it must be 0, 1 or 2", (int)split);
     FUL_FAIL_IF(training_capacity && model->batch_max < model->config.train.batch, FUL_ERR_ARG,
@@ -244,8 +253,10 @@ ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_spl
     FUL_TRY(ful__calloc(&out->confusion, classes * classes, sizeof *out->confusion, "a confusion table"));
     ful_net_eval_training_capacity(model->net, training_capacity);
     FUL_TRY_GOTO(status, done, open_data(model, data, split, training_capacity, &set, &loader));
-    FUL_TRY_GOTO(status, done, ful__evaluate(&model->evaluator, loader, names[split], NULL, NULL, NULL, out));
+    FUL_TRY_GOTO(status, done, ful__evaluator_init(&evaluator, model->net, model->batch_max, ten_crop));
+    FUL_TRY_GOTO(status, done, ful__evaluate(&evaluator, loader, names[split], NULL, NULL, NULL, out));
 done:
+    ful__evaluator_deinit(&evaluator);
     ful_net_eval_training_capacity(model->net, false);
     ful_loader_destroy(&loader);
     ful_dataset_destroy(&set);

@@ -54,6 +54,7 @@ static void add_figures(ful__emitter *j, const ful__history *h)
     }
     ful__emit_open(j, "train", '{');
     ful__emit_real(j, "acc", h->train.acc);
+    ful__rows_mixed(j, run);
     ful__emit_real(j, "loss", h->train.loss);
     ful__emit_real(j, "aux_loss", h->train_aux_loss);
     ful__emit_close(j, '}');

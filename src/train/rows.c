@@ -34,6 +34,12 @@ static void add_figures(ful__emitter *j, const char *key, const ful__figures *f,
     ful__emit_close(j, '}');
 }
 
+void ful__rows_mixed(ful__emitter *j, const ful__run *run)
+{
+    const ful_augment *a = &run->config.data.augment;
+    if (a->mixup > 0 || a->cutmix > 0) ful__emit_bool(j, "mixed_labels", true);
+}
+
 ful_status ful__rows_append_metrics(ful__run *run, bool evaluated_val, bool evaluated_test)
 {
     const ful__history *h = &run->h;
@@ -52,6 +58,7 @@ ful_status ful__rows_append_metrics(ful__run *run, bool evaluated_val, bool eval
     ful__emit_real(&j, "loss", h->train.loss);
     ful__emit_real(&j, "aux_loss", h->train_aux_loss);
     ful__emit_real(&j, "acc", h->train.acc);
+    ful__rows_mixed(&j, run);
     ful__emit_close(&j, '}');
     add_figures(&j, "val", &h->val, evaluated_val, false);
     add_figures(&j, "test", &h->test, evaluated_test, true);

@@ -110,6 +110,8 @@ void ful__run_deinit(ful__run *run);
 ful_status ful__run_step(ful__run *run) FUL_CHECK_RESULT; /* the next batch of the started loader */
 
 /* rows.c */
+/* After the accuracy of training: "mixed_labels": true where mixup or CutMix blended the images it was counted on. */
+void ful__rows_mixed(ful__emitter *j, const ful__run *run);
 ful_status ful__rows_append_metrics(ful__run *run, bool evaluated_val, bool evaluated_test) FUL_CHECK_RESULT;
 ful_status ful__rows_append_routing(ful__run *run, int split) FUL_CHECK_RESULT; /* 0 train, 1 test; from the net's statistics */
 /* One object about a layer; brief: without the class x expert table. */

@@ -28,8 +28,10 @@ static ful_status open_loader(ful__run *run, ful_split split)
     c.batch = run->config.train.batch;
     c.train = split == FUL_SPLIT_TRAIN;
     c.seed = run->config.train.seed;
-    c.crop_pad = data->crop_pad;
-    c.flip = data->flip;
+    c.crop = data->crop;
+    c.augment = data->augment;
+    if (!c.train && data->ten_crop != FUL_TEN_CROP_NONE) c.views = 10;
+    c.label_smoothing = run->config.train.label_smoothing;
     c.workers = data->workers;
     memcpy(c.mean, info->mean, sizeof c.mean);
     memcpy(c.std, info->std, sizeof c.std);
@@ -108,7 +110,7 @@ ful_status ful__run_build(ful__run *run)
     FUL_TRY(create_net(run));
     FUL_TRY(create_layers(run));
     FUL_TRY(ful__optim_create(&run->config.train, run->tensors, run->n_tensors, &run->optim));
-    return ful__evaluator_init(&run->evaluator, run->net, run->config.train.batch);
+    return ful__evaluator_init(&run->evaluator, run->net, run->config.train.batch, run->config.data.ten_crop);
 }
 
 void ful__run_deinit(ful__run *run)

@@ -38,8 +38,8 @@ static ful_loader_config loader_config(bool train, int workers)
     c.train = train;
     c.seed = 5;
     c.workers = workers;
-    c.crop_pad = 3;
-    c.flip = true;
+    c.augment.crop_pad = 3;
+    c.augment.flip = true;
     for (int i = 0; i < 3; i++) c.mean[i] = 0.4f + 0.1f * (float)i, c.std[i] = 0.2f + 0.1f * (float)i;
     return c;
 }
@@ -198,7 +198,8 @@ static void test_augment(void **state)
                 for (int x = 0; x <= 2 * pad; x++)
                     for (int mirror = 0; mirror < 2; mirror++) {
                         naive(image, H, W, channels, pad, y, x, mirror, mean, std, wanted);
-                        ful__augment(image, H, W, channels, y - pad, x - pad, mirror, &table, got);
+                        const ful__window q = {H, W, channels, y - pad, x - pad, H, W, mirror};
+                        ful__window_floats(image, &q, &table, got);
                         assert_memory_equal(got, wanted, (size_t)(H * W * channels) * sizeof *got);
                     }
     }
@@ -211,7 +212,7 @@ static void test_draws(void **state)
     enum { PAD = 1, EPOCHS = 30, CROPS = (2 * PAD + 1) * (2 * PAD + 1) * 2 };
     ful_loader_config c = loader_config(true, 1);
     c.batch = 1;
-    c.crop_pad = PAD;
+    c.augment.crop_pad = PAD;
     ful_loader *l = create(&c);
     int seen[CROPS] = {0}, found = 0;
     static float wanted[VALUES];
@@ -282,7 +283,9 @@ static void test_refused(void **state)
     REFUSED(batch, COUNT + 1, "batch=102 on 101 images");
     REFUSED(workers, -1, "workers=-1: workers must be in 0..64");
     REFUSED(workers, 65, "workers=65");
-    REFUSED(crop_pad, -1, "crop_pad=-1");
+    c = loader_config(true, 1);
+    c.augment.crop_pad = -1;
+    assert_fails(ful_loader_create(set, &c, &l), FUL_ERR_CONFIG, "crop=-1");
     REFUSED(std[2], 0, "std=0: both must be finite, std > 0");
     REFUSED(mean[0], (float)NAN, "mean=nan");
     c = loader_config(true, 1);

@@ -82,6 +82,24 @@ static void random_site(dice *d, ful_moe_site *site)
     site->dense = roll(d, 0, 2) ? 0 : roll(d, 1, 300);
 }
 
+/* Keys of what is off are not written, so they stay the defaults. */
+static void random_augment(dice *d, ful_augment *a)
+{
+    a->rrc = a->crop_pad == 0 && roll(d, 0, 1);
+    if (a->rrc) {
+        a->rrc_filter = (ful_filter)roll(d, 0, 1);
+        a->rrc_scale[0] = real(d, 0.01, 0.5);
+        a->rrc_ratio[1] = real(d, 1, 2);
+    }
+    for (int i = 0; i < 4; i++) a->jitter[i] = roll(d, 0, 2) ? 0 : real(d, 0, 0.5);
+    a->policy = (ful_policy)roll(d, 0, 3);
+    if (a->policy == FUL_POLICY_RAND) a->rand_n = roll(d, 0, 16), a->rand_m = roll(d, 0, 30);
+    if (roll(d, 0, 1)) a->erase_p = real(d, 0.1, 1), a->erase_ratio[0] = real(d, 0.1, 1);
+    if (roll(d, 0, 1)) a->mixup = real(d, 0.1, 2);
+    if (roll(d, 0, 1)) a->cutmix = real(d, 0.1, 2);
+    a->repeats = 1;
+}
+
 static void random_config(dice *d, ful_config *c)
 {
     ful_config_defaults(c);
@@ -93,8 +111,11 @@ static void random_config(dice *d, ful_config *c)
     data->train_limit = roll(d, 0, 1000000);
     data->val_fraction = real(d, 0, 0.5);
     data->val_seed = (uint64_t)roll(d, 0, 100);
-    data->crop_pad = roll(d, 0, 8);
-    data->flip = roll(d, 0, 1);
+    data->augment.crop_pad = roll(d, 0, 8);
+    data->augment.flip = roll(d, 0, 1);
+    random_augment(d, &data->augment);
+    data->crop = data->size && roll(d, 0, 1) ? data->size - 4 : 0;
+    data->ten_crop = (ful_ten_crop)roll(d, 0, 2);
     data->normalize_given = roll(d, 0, 1);
     for (int i = 0; i < 3 && data->normalize_given; i++) {
         data->mean[i] = (float)real(d, 0, 1);
@@ -195,8 +216,16 @@ static void test_defaults_depend(void **state)
     assert_ok(ful_config_parse("x", "moe: [{router: soft_sample}]", &c)); /* which drops nothing */
     assert_int_equal(c.net.moe[0].moe.capacity_permille, 0);
     assert_ok(ful_config_parse("x", "data: {augment: [flip, crop4], mean: [0.5], std: [0.25]}", &c));
-    assert_true(c.data.flip && c.data.crop_pad == 4 && c.data.normalize_given && c.data.mean[2] == 0.5f &&
+    assert_true(c.data.augment.flip && c.data.augment.crop_pad == 4 && c.data.normalize_given && c.data.mean[2] == 0.5f &&
                 c.data.std[1] == 0.25f);
+    assert_ok(ful_config_parse("x",
+                               "data: {augment: [{rrc: {scale: [0.2, 1]}}, {jitter: {hue: 0.1}}, randaugment, mixup, {cutmix: "
+                               "{alpha: 0.5}}, erase, {repeat: {times: 2}}]}",
+                               &c));
+    const ful_augment *a = &c.data.augment;
+    assert_true(a->rrc && a->rrc_scale[0] == 0.2 && a->rrc_ratio[1] == 4.0 / 3 && a->jitter[0] == 0 && a->jitter[3] == 0.1);
+    assert_true(a->policy == FUL_POLICY_RAND && a->rand_n == 2 && a->rand_m == 9 && a->mixup == 0.2 && a->cutmix == 0.5);
+    assert_true(a->erase_p == 0.25 && a->repeats == 2 && !a->flip && a->crop_pad == 0);
     assert_ok(ful_config_parse("x", "data: null\nnet: ~\nmoe:\ntrain:\ndense:\nrouter:\n", &c));
     assert_memory_equal(&c, &d, sizeof c);
 }
@@ -263,8 +292,21 @@ static const struct {
     {"trian: {}\n", "line 1: trian: there is no such key (did you mean 'train'?)"},
     {"[1]\n", "a configuration must be a map of keys"},
     {"data: {augment: crop4}\n", "must be a list, e.g. [crop4, flip]"},
-    {"data:\n  augment:\n    - flip\n    - crop0\n", "line 4: data.augment[1] = crop0: must be crop<1..64> or flip"},
-    {"data: {augment: [flip, flip]}\n", "at most once"},
+    {"data:\n  augment:\n    - flip\n    - crop0\n", "line 4: data.augment[1] = crop0: must be crop<1..64>"},
+    {"data: {augment: [flip, flip]}\n", "data.augment[1] = flip: flip may stand there once"},
+    {"data: {augment: [rcc]}\n", "data.augment[0] = rcc: must be one of crop<1..64>, rrc, flip, jitter"},
+    {"data: {augment: [autoaugmnt]}\n", "(did you mean 'autoaugment'?)"},
+    {"data: {augment: [crop4, rrc]}\n", "data.augment[1] = rrc: only one of rrc and crop4 may stand there"},
+    {"data: {augment: [trivialaugment, {randaugment: {n: 1}}]}\n", "only one of randaugment, trivialaugment and autoaugment"},
+    {"data: {augment: [{randaugment: {m: 31}}]}\n", "data.augment[0].randaugment.m = 31: must be in 0..30"},
+    {"data: {augment: [{rrc: {scal: [0.1, 1]}}]}\n", "rrc.scal: there is no such key (did you mean 'scale'?)"},
+    {"data: {augment: [{rrc: {scale: [0.5, 0.1]}}]}\n", "rrc.scale: must be a list of two ascending numbers > 0 and <= 1"},
+    {"data: {augment: [{rrc: {interpolation: cubic}}]}\n", "must be one of bilinear, bicubic (did you mean 'bicubic'?)"},
+    {"data: {augment: [{mixup: {alpha: 0}}]}\n", "mixup.alpha = 0: must be > 0 and <= 1000"},
+    {"data: {augment: [{repeat: {times: 3}}]}\ntrain: {batch: 128}\n", "repeat.times = 3 must divide train.batch, 128"},
+    {"data: {crop: 24}\n", "data.crop = 24: must be at most data.size, which must be given with it"},
+    {"data: {size: 32, crop: 48}\n", "data.crop = 48: must be at most data.size"},
+    {"data: {ten_crop: both}\n", "data.ten_crop = both: must be one of none, logits, probabilities"},
     {"data: {mean: [0.5]}\n", "data.mean: must stand together with std"},
     {"data: {std: [0.5]}\n", "data.std: must stand together with mean"},
     {"data: {mean: [0.5], std: [0]}\n", "data.std[0] = 0: must be a number > 0 and <= 1"},
@@ -328,7 +370,7 @@ static void test_sets(void **state)
     ful_config c;
     static const char *const good[] = {"train.lr=0.05", "moe.0.k=1", "data.augment=[flip]", "train.epochs=7"};
     assert_ok(ful_config_load(path, good, 4, &c));
-    assert_true(c.train.lr == 0.05 && c.net.moe[0].moe.k == 1 && c.data.flip && c.train.epochs == 7);
+    assert_true(c.train.lr == 0.05 && c.net.moe[0].moe.k == 1 && c.data.augment.flip && c.train.epochs == 7);
     assert_ok(ful_config_load(NULL, good, 1, &c));
     assert_true(c.train.lr == 0.05 && c.train.epochs == 30);
     static const char *const bad[][2] = {

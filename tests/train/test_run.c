@@ -49,7 +49,7 @@ static void test_it_learns(void **state)
     config.data.gen_test = 400;
     config.data.gen_clusters = 1;
     config.data.gen_noise = 4;
-    config.data.crop_pad = config.data.flip = 0;
+    ful_augment_defaults(&config.data.augment);
     assert_ok(ful_train(&config, test_path("learns", ""), &options, &result));
     printf("test accuracy %.3f (chance 0.25), training %.3f\n", result.test_accuracy, result.train_accuracy);
     assert_true(result.test_accuracy > 0.5);

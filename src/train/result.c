@@ -37,8 +37,9 @@ static void add_data(ful__emitter *j, const ful__run *run)
     ful__emit_close(j, '}');
 }
 
-static void add_figures(ful__emitter *j, const ful__history *h)
+static void add_figures(ful__emitter *j, const ful__run *run)
 {
+    const ful__history *h = &run->h;
     ful__emit_open(j, "test", '{');
     ful__emit_real(j, "acc", h->test.acc);
     ful__emit_real(j, "loss", h->test.loss);
@@ -188,7 +189,7 @@ static ful_status result_text(const ful__run *run, const ful_account *account, c
     ful__emit_int(&j, "steps", run->h.step);
     ful__emit_bool(&j, "finished", true);
     add_data(&j, run);
-    add_figures(&j, &run->h);
+    add_figures(&j, run);
     add_times(&j, run);
     add_account(&j, account, &run->h);
     const ful_status status = add_moe(&j, run);

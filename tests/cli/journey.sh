@@ -50,6 +50,24 @@ ok "to the same metrics" sh -c "sed 's/\"seconds\":[^,}]*//; s/\"images_per_s\":
 ok eval "$F" eval run --json
 holds "eval counts the test images" out '"images": 100'
 ok "eval at the training capacity" "$F" eval run --training-capacity
+cat >augment.yaml <<'YAML'
+data:
+  name: clusters
+  gen_train: 320
+  gen_test: 50
+  size: 24
+  crop: 16
+  augment: [{rrc: {scale: [0.3, 1]}}, flip, trivialaugment, {jitter: {hue: 0.1}}, erase, mixup, cutmix, {repeat: {times: 2}}]
+net: {arch: resnet8, width: 8}
+train: {epochs: 1, batch: 32, lr: 0.05, label_smoothing: 0.1}
+YAML
+ok "train with all augmentation" "$F" train augment.yaml --out augmented
+holds "mixed labels are reported" augmented/metrics.jsonl '"mixed_labels": true'
+holds "the net sees the crop" augmented/config.yaml 'height: 16'
+ok "ten crops" "$F" eval augmented --ten-crop probabilities --json
+holds "ten crops count each image once" out '"images": 50'
+ok "the same augmentation again" "$F" train augmented/config.yaml --set data.workers=3 --out augmented3
+ok "does not depend on the workers" test "$(grep -o '"loss": [0-9.]*' augmented/metrics.jsonl)" = "$(grep -o '"loss": [0-9.]*' augmented3/metrics.jsonl)"
 ok inspect "$F" inspect run
 holds "inspect shows experts" out 'stage3.moe'
 ok "inspect as JSON" "$F" inspect run --json

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The product: libfulcrum (shared and static), made of the objects of all layers below cli.
-set(fulcrum_layers core ops graph moe nets data train study)
+set(fulcrum_layers core ops graph moe nets data train judge study)
 foreach(suffix shared static)
   string(TOUPPER ${suffix} kind)
   add_library(fulcrum_${suffix} ${kind})

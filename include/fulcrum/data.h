@@ -117,6 +117,10 @@ FUL_API ful_status ful_image_decode(const char *name, const void *bytes, uint64_
 /* Memory handed out by the library ("caller frees with ful_free"). NULL is fine. */
 FUL_API void ful_free(void *ptr);
 
+/* Changes the 8-bit pixels of the image at `index` (HWC, as the data set stores it) before anything else is done to them.
+ * Called on worker threads, in any order; worker: 0..max(workers, 1)-1, the same number never twice at once. */
+typedef void (*ful_pixels_fn)(void *ctx, int worker, uint32_t index, const uint8_t *in, uint8_t *out);
+
 typedef struct ful_loader ful_loader;
 typedef struct ful_loader_config {
     int batch;           /* images a batch, >= 1 (default 128) */
@@ -128,6 +132,8 @@ typedef struct ful_loader_config {
     double label_smoothing; /* of the soft targets, where augment mixes images */
     int workers;            /* threads decoding ahead; 0 = none (default 1) */
     float mean[3], std[3];  /* x = (pixel/255 - mean)/std */
+    ful_pixels_fn change;   /* e.g. a corruption (default NULL) */
+    void *change_ctx;       /* borrowed until the loader is destroyed */
 } ful_loader_config;
 FUL_API void ful_loader_config_defaults(ful_loader_config *config);
 /* The data set is borrowed until the loader is destroyed. All memory is allocated here, none by next. */

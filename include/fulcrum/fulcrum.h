@@ -6,10 +6,12 @@
 #include <fulcrum/core.h>
 #include <fulcrum/data.h>
 #include <fulcrum/graph.h>
+#include <fulcrum/judge.h>
 #include <fulcrum/moe.h>
 #include <fulcrum/net.h>
 #include <fulcrum/ops.h>
 #include <fulcrum/optim.h>
+#include <fulcrum/stats.h>
 #include <fulcrum/status.h>
 #include <fulcrum/study.h>
 #include <fulcrum/train.h>

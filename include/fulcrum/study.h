@@ -6,6 +6,7 @@
 #ifndef FULCRUM_STUDY_H
 #define FULCRUM_STUDY_H
 
+#include <fulcrum/stats.h>
 #include <fulcrum/train.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,34 +14,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* ---- statistics of paired differences (card I4) ---- */
-
-typedef struct ful_paired {
-    int n;
-    double mean, sd;          /* sd with n - 1; NaN for n < 2 */
-    double t, p_t;            /* paired t and its two-sided p */
-    double t_low, t_high;     /* interval mean -+ t_{n-1} sd/sqrt(n) at `level` */
-    double bca_low, bca_high; /* BCa bootstrap interval (Efron 1987) */
-    double p_sign;            /* exact two-sided sign test; zeros left out */
-    double p_flip;            /* sign-flip permutation test of the mean: exact for n <= 20, else `resamples` draws */
-    double p_floor;           /* smallest p the exact tests can give with n pairs: 2/2^n */
-} ful_paired;
-
-/* diff[n]; level e.g. 0.95; resamples e.g. 10000, drawn by counter from seed. FUL_ERR_ARG for n < 1 or a value that is not
- * finite. */
-FUL_API ful_status ful_stats_paired(const double *diff, int n, double level, int resamples, uint64_t seed,
-                                    ful_paired *out) FUL_CHECK_RESULT;
-/* Adjusted p-values of a declared family, same order as p (Holm 1979; Bonferroni); NaN entries stay out of the family. */
-FUL_API void ful_stats_holm(const double *p, int n, double *adjusted_out);
-FUL_API void ful_stats_bonferroni(const double *p, int n, double *adjusted_out);
-/* Student's t with df > 0 degrees of freedom, and the standard normal: distribution functions and quantiles. */
-FUL_API double ful_stats_t_cdf(double t, double df);
-FUL_API double ful_stats_t_quantile(double p, double df);
-FUL_API double ful_stats_normal_cdf(double z);
-FUL_API double ful_stats_normal_quantile(double p);
-/* The gap n pairs can show with 80 % power at two-sided 5 % in a paired t-test, in units of sd. */
-FUL_API double ful_stats_detectable(int n);
 
 /* ---- a study ---- */
 

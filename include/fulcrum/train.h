@@ -131,6 +131,46 @@ typedef struct ful_eval {
 FUL_API ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_split split, bool training_capacity,
                                   ful_eval *out) FUL_CHECK_RESULT;
 FUL_API void ful_eval_deinit(ful_eval *eval);
+
+/* Opens a split (data NULL: of the set it was trained on) after checking that its sizes and classes are the model's. The caller
+ * destroys it. */
+FUL_API ful_status ful_model_data(const ful_model *model, const ful_data_config *data, ful_split split,
+                                  ful_dataset **out) FUL_CHECK_RESULT;
+/* One pass of a model over such a data set, in its order. */
+typedef struct ful_pass {
+    int batch; /* images a batch, 1..batch_max of the model; 0 = batch_max, or the training batch at training capacity */
+    bool training_capacity;   /* (default false: dropless unless configured otherwise) */
+    int workers;              /* loader threads (default 1) */
+    ful_ten_crop ten_crop;    /* (default none) */
+    ful_pixels_fn change;     /* as in ful_loader_config */
+    void *change_ctx;         /* remains the caller's */
+    const volatile int *stop; /* may be NULL; when it becomes non-zero: FUL_ERR_INTERRUPTED */
+} ful_pass;
+FUL_API void ful_pass_defaults(ful_pass *pass);
+/* Gets each batch and its logits [n][classes], both borrowed until it returns. */
+typedef void (*ful_pass_fn)(void *cookie, const ful_batch *batch, const float *logits);
+/* out: sums of the pass; its confusion is NULL. each may be NULL. */
+FUL_API ful_status ful_model_pass(ful_model *model, const ful_dataset *set, const ful_pass *pass, ful_pass_fn each,
+                                  void *cookie, ful_eval *out) FUL_CHECK_RESULT;
+
+/* What judging needs of one image's output (fulcrum/judge.h), 24 bytes. p = softmax of its logits. */
+typedef struct ful_outcome {
+    int32_t label, predicted; /* of equal logits the lower class is predicted */
+    int32_t rank;             /* classes ahead of the label; 0: right */
+    float confidence;         /* p of the predicted class */
+    float nll;                /* -ln p of the label */
+    float square;             /* sum over classes of p^2 */
+} ful_outcome;
+/* logits [n][classes] are divided by the temperature > 0 first. */
+FUL_API void ful_outcomes_of(const float *logits, const int32_t *label, int64_t n, int classes, double temperature,
+                             ful_outcome *out);
+/* A file of outcomes: predictions.bin (doc/format-run.md). fingerprint: of the data split. Atomic. */
+FUL_API ful_status ful_outcomes_write(const char *path, const ful_outcome *outcomes, int64_t n, int classes,
+                                      uint64_t fingerprint) FUL_CHECK_RESULT;
+/* Caller frees *out with ful_free. A damaged file is FUL_ERR_FORMAT. */
+FUL_API ful_status ful_outcomes_read(const char *path, ful_outcome **out, int64_t *n_out, int *classes_out,
+                                     uint64_t *fingerprint_out) FUL_CHECK_RESULT;
+
 /* Text or JSON about a checkpoint: tensors, experts, routing health. Caller frees with ful_free. */
 FUL_API ful_status ful_model_inspect(const char *run_or_checkpoint, bool json, char **text_out) FUL_CHECK_RESULT;
 /* `fulcrum rho`: table of layers and ρ in its variants; time: also measure a training step. Caller frees with ful_free. */

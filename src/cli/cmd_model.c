@@ -1,95 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fulcrum eval, predict, inspect: using what was trained. */
-#include <jansson.h>
-#include <math.h>
+/* fulcrum predict, inspect: using what was trained. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/eval.h"
 
 enum { TOP = 5, ROUTE_MAX = 16 };
-
-/* Prints and frees a jansson object. */
-static int print_json(json_t *object)
-{
-    char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(8)) : NULL;
-    json_decref(object);
-    if (!text) {
-        fprintf(stderr, "fulcrum: cannot write JSON: out of memory\n");
-        return EXIT_FAILED;
-    }
-    puts(text);
-    free(text);
-    return EXIT_OK;
-}
-
-/* ---- eval ---- */
-
-static int show_eval(const ful_model *model, const ful_eval *e, bool matrix)
-{
-    const double n = (double)e->count;
-    if (common.json) {
-        json_t *rows = json_array();
-        for (int i = 0; i < e->classes; i++) {
-            json_t *row = json_array();
-            for (int j = 0; j < e->classes; j++)
-                json_array_append_new(row, json_integer(e->confusion[(int64_t)i * e->classes + j]));
-            json_array_append_new(rows, row);
-        }
-        return print_json(json_pack("{s:I, s:f, s:f, s:f, s:f, s:o}", "images", (json_int_t)e->count, "accuracy",
-                                    (double)e->correct / n, "top5", (double)e->correct_top5 / n, "loss", e->loss, "seconds",
-                                    e->seconds, "confusion", rows));
-    }
-    printf("%lld images: top-1 %.2f %%, top-5 %.2f %%, loss %.4f, %.0f images/s\n", (long long)e->count,
-           100.0 * (double)e->correct / n, 100.0 * (double)e->correct_top5 / n, e->loss, n / e->seconds);
-    for (int i = 0; matrix && i < e->classes; i++) {
-        printf("%-16s", ful_model_class_name(model, i));
-        for (int j = 0; j < e->classes; j++) printf(" %5lld", (long long)e->confusion[(int64_t)i * e->classes + j]);
-        printf("\n");
-    }
-    return EXIT_OK;
-}
-
-static int run_eval(const command *self, int argc, char **argv)
-{
-    const char *operands[1] = {NULL}, *path = NULL, *split_name = "test", *name = NULL, *ten_crop = NULL;
-    bool capacity = false, matrix = false;
-    int n_operands, code;
-    const option_spec options[] = {
-        {"data", 'd', OPTION_TEXT, &path, "PATH", "data set to evaluate on (default: the one it was trained on)"},
-        {"name", 0, OPTION_TEXT, &name, "KIND", "what lies at PATH (see fulcrum data list; default: the trained kind)"},
-        {"split", 0, OPTION_TEXT, &split_name, "NAME", "train, val or test (default test)"},
-        {"training-capacity", 0, OPTION_FLAG, &capacity, NULL, "evaluate with the capacity limits of training"},
-        {"ten-crop", 0, OPTION_TEXT, &ten_crop, "WHAT", "average logits or probabilities over ten crops (or none of that)"},
-        {"confusion", 0, OPTION_FLAG, &matrix, NULL, "also print the confusion matrix (rows: true class)"},
-        {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
-    };
-    if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
-    if (!operands[0]) return usage_error(self, "a run folder or checkpoint is needed");
-    static const char *const names[] = {"train", "val", "test"}, *const averages[] = {"none", "logits", "probabilities"};
-    int split = 0, average = 0;
-    while (split < 3 && strcmp(names[split], split_name) != 0) split++;
-    if (split == 3) return usage_error(self, "--split %s: must be train, val or test", split_name);
-    while (ten_crop && average < 3 && strcmp(averages[average], ten_crop) != 0) average++;
-    if (average == 3) return usage_error(self, "--ten-crop %s: must be none, logits or probabilities", ten_crop);
-    ful_model *model = NULL;
-    ful_eval eval = {0};
-    ful_status status = ful_model_open(operands[0], 0, &model);
-    if (status == FUL_OK) {
-        ful_data_config data = ful_model_config(model)->data;
-        if (path) snprintf(data.path, sizeof data.path, "%s", path);
-        if (name) snprintf(data.name, sizeof data.name, "%s", name);
-        if (ten_crop) data.ten_crop = (ful_ten_crop)average;
-        status = ful_model_eval(model, &data, (ful_split)split, capacity, &eval);
-    }
-    code = status == FUL_OK ? show_eval(model, &eval, matrix) : fail(status);
-    ful_eval_deinit(&eval);
-    ful_model_destroy(&model);
-    return code;
-}
-
-const command cmd_eval = {"eval", "RUN_OR_CHECKPOINT [--data PATH]", "Evaluate a trained classifier", NULL, run_eval};
 
 /* ---- predict ---- */
 

@@ -43,6 +43,7 @@ typedef struct slot {
 typedef struct ful__loader_worker {
     ful_loader *loader;
     ful__transform_work work;
+    uint8_t *changed; /* an image; NULL unless config.change */
 } ful__loader_worker;
 
 struct ful_loader {
@@ -94,25 +95,37 @@ static ful__place place_of(const ful_loader *l, int64_t batch, int i)
         .epoch = l->epoch, .index = l->order ? l->order[at] : (uint32_t)at, .repetition = l->repeats > 1 ? i / distinct : 0};
 }
 
-static ful_status fill_image(const ful_loader *l, ful__transform_work *work, ful__place place, float *out)
+/* The image's pixels, changed where the caller wants that. */
+static const uint8_t *pixels_of(ful__loader_worker *self, uint32_t index)
 {
+    const ful_loader *l = self->loader;
+    const uint8_t *pixels = ful_dataset_image(l->dataset, index);
+    if (!l->config.change) return pixels;
+    l->config.change(l->config.change_ctx, (int)(self - l->workers), index, pixels, self->changed);
+    return self->changed;
+}
+
+static ful_status fill_image(ful__loader_worker *self, ful__place place, float *out)
+{
+    const ful_loader *l = self->loader;
     const ful_dataset_info *s = &l->info;
-    const ful__view image = {ful_dataset_image(l->dataset, place.index), (size_t)s->width * (size_t)s->channels, s->height,
-                             s->width, s->channels};
+    const ful__view image = {pixels_of(self, place.index), (size_t)s->width * (size_t)s->channels, s->height, s->width,
+                             s->channels};
     for (; place.view < l->config.views; place.view++, out += l->image_values)
-        FUL_TRY(ful__transform_apply(&l->transform, work, &image, &place, out));
+        FUL_TRY(ful__transform_apply(&l->transform, &self->work, &image, &place, out));
     return FUL_OK;
 }
 
-static ful_status fill(const ful_loader *l, ful__transform_work *work, int64_t batch, slot *s)
+static ful_status fill(ful__loader_worker *self, int64_t batch, slot *s)
 {
+    const ful_loader *l = self->loader;
     float *x = s->x.ptr;
     s->n = (int)images_of(l, batch);
     for (int i = 0; i < s->n; i++, x += l->image_values * (size_t)l->config.views) {
         const ful__place place = place_of(l, batch, i);
         s->index[i] = place.index;
         s->label[i] = ful_dataset_label(l->dataset, place.index);
-        FUL_TRY(fill_image(l, work, place, x));
+        FUL_TRY(fill_image(self, place, x));
     }
     if (!l->mixes) return FUL_OK;
     const ful__mix mix = ful__mix_draw(&l->config.augment, l->mix, l->epoch, batch, l->h, l->w);
@@ -122,9 +135,9 @@ static ful_status fill(const ful_loader *l, ful__transform_work *work, int64_t b
 }
 
 /* A failure is kept with its batch, for whoever takes it: messages belong to a thread. */
-static void fill_and_note(const ful_loader *l, ful__transform_work *work, int64_t batch, slot *s)
+static void fill_and_note(ful__loader_worker *self, int64_t batch, slot *s)
 {
-    s->status = fill(l, work, batch, s);
+    s->status = fill(self, batch, s);
     if (s->status != FUL_OK) snprintf(s->message, sizeof s->message, "%s", ful_error_message());
 }
 
@@ -149,7 +162,7 @@ static void *worker(void *arg)
         slot *s = &l->slots[batch % l->n_slots];
         l->busy++;
         pthread_mutex_unlock(&l->lock);
-        fill_and_note(l, &self->work, batch, s);
+        fill_and_note(self, batch, s);
         pthread_mutex_lock(&l->lock);
         s->full = true;
         l->busy--;
@@ -193,7 +206,7 @@ ful_status ful_loader_next(ful_loader *l, ful_batch *out)
     slot *s = &l->slots[l->given % l->n_slots];
     const double began = ful__seconds();
     if (l->n_threads == 0) {
-        fill_and_note(l, &l->workers[0].work, l->given, s);
+        fill_and_note(&l->workers[0], l->given, s);
         l->given++;
     } else {
         pthread_mutex_lock(&l->lock);
@@ -274,10 +287,12 @@ static ful_status make_slots(ful_loader *l)
 static ful_status make_workers(ful_loader *l)
 {
     const int n = l->config.workers > 0 ? l->config.workers : 1;
+    const size_t bytes = (size_t)l->info.height * (size_t)l->info.width * (size_t)l->info.channels;
     FUL_TRY(ful__calloc(&l->workers, (size_t)n, sizeof *l->workers, "loader threads"));
     for (int i = 0; i < n; i++) {
         l->workers[i].loader = l;
         FUL_TRY(ful__transform_work_init(&l->workers[i].work, &l->transform));
+        if (l->config.change) FUL_TRY(ful__calloc(&l->workers[i].changed, bytes, 1, "a changed image"));
     }
     return FUL_OK;
 }
@@ -360,7 +375,10 @@ void ful_loader_destroy(ful_loader **loader)
         ful__free(l->slots[i].spare);
     }
     const int n_workers = l->config.workers > 0 ? l->config.workers : 1;
-    for (int i = 0; l->workers && i < n_workers; i++) ful__transform_work_deinit(&l->workers[i].work);
+    for (int i = 0; l->workers && i < n_workers; i++) {
+        ful__transform_work_deinit(&l->workers[i].work);
+        ful__free(l->workers[i].changed);
+    }
     ful__free(l->workers);
     ful__free(l->slots);
     ful__free(l->threads);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "study/report.h"
-#include "study/svg.h"
+#include "judge/svg.h"
 
 enum { LAYERS_MAX = 64, LOAD_CELLS_MAX = 2048 };
 

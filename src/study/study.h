@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The study as data: what the plan expands to (plan.c), what the runs left (outcome.c), what follows from it (judge.c). */
+/* The study as data: what the plan expands to (plan.c), what the runs left (outcome.c), what follows from it (verdict.c). */
 #ifndef FUL_STUDY_STUDY_H
 #define FUL_STUDY_STUDY_H
 
@@ -52,7 +52,7 @@ const char *ful__arm_kind_name(ful__arm_kind kind);
 
 /* Builds the object of doc/format-study.md from the run folders. */
 ful_status ful__study_collect(ful_study *study, json_t **out) FUL_CHECK_RESULT;
-/* Adds "cells", "headline" and "power" to a collected object (judge.c). */
+/* Adds "cells", "headline" and "power" to a collected object (verdict.c). */
 ful_status ful__study_judge(const ful_study *study, json_t *collected) FUL_CHECK_RESULT;
 /* Terminal table of a judged object. */
 ful_status ful__study_table(const json_t *judged, char **text_out) FUL_CHECK_RESULT;

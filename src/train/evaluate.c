@@ -29,8 +29,7 @@ void ful__evaluator_deinit(ful__evaluator *e)
     *e = (ful__evaluator){0};
 }
 
-/* Classes that are ahead of the label; equal ones with a lower number are ahead. */
-static int rank_of(const float *logits, int classes, int label, int *best_out)
+int ful__rank_of(const float *logits, int classes, int label, int *best_out)
 {
     int ahead = 0, best = 0;
     for (int c = 0; c < classes; c++) {
@@ -46,7 +45,7 @@ static void count_batch(const ful__evaluator *e, const ful_batch *batch, ful_eva
     for (int i = 0; i < batch->n; i++) {
         const int label = batch->label[i];
         int best = 0;
-        const int rank = rank_of(e->logits + (size_t)i * (size_t)e->classes, e->classes, label, &best);
+        const int rank = ful__rank_of(e->logits + (size_t)i * (size_t)e->classes, e->classes, label, &best);
         out->correct += rank == 0;
         out->correct_top5 += rank < TOP;
         if (out->confusion) out->confusion[(size_t)label * (size_t)e->classes + (size_t)best]++;

@@ -18,6 +18,9 @@ typedef struct ful__evaluator {
 ful_status ful__evaluator_init(ful__evaluator *e, ful_net *net, int batch_max, ful_ten_crop ten_crop) FUL_CHECK_RESULT;
 void ful__evaluator_deinit(ful__evaluator *e); /* accepts a zeroed struct */
 
+/* Classes that are ahead of the label, equal ones with a lower number too, and the class that is ahead of all. */
+int ful__rank_of(const float *logits, int classes, int label, int *best_out);
+
 /* Called after each batch. */
 typedef void (*ful__batch_fn)(void *ctx, const ful_batch *batch, int64_t number);
 

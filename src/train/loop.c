@@ -188,6 +188,26 @@ static bool has_capacity(const ful__run *run)
     return false;
 }
 
+/* After each batch of the dropless evaluation on test: first choices for the probe, outcomes to keep. */
+static void after_test_batch(void *ctx, const ful_batch *batch, int64_t number)
+{
+    ful__run *run = ctx;
+    ful__health_probe(run, batch, number);
+    ful_outcomes_of(run->evaluator.logits, batch->label, batch->n, run->config.net.classes, 1.0,
+                    run->outcomes + number * run->config.train.batch);
+}
+
+/* Before the last checkpoint, so that a run that is finished has it. */
+static ful_status write_outcomes(const ful__run *run)
+{
+    const ful_dataset_info *info = &run->info[FUL_SPLIT_TEST];
+    char *path = NULL;
+    FUL_TRY(ful__folder_path(run, "predictions.bin", &path));
+    const ful_status status = ful_outcomes_write(path, run->outcomes, info->count, info->classes, info->fingerprint);
+    ful__free(path);
+    return status;
+}
+
 /* The capacity comes first: what the dropless pass leaves in the net's statistics goes to the rows. */
 static ful_status evaluate_test(ful__run *run)
 {
@@ -204,7 +224,7 @@ static ful_status evaluate_test(ful__run *run)
     }
     ful_net_counted_reset(run->net);
     for (int i = 0; i < run->n_layers; i++) run->layers[i].n_probe_now = 0;
-    FUL_TRY(evaluate_split(run, FUL_SPLIT_TEST, ful__health_probe, &eval));
+    FUL_TRY(evaluate_split(run, FUL_SPLIT_TEST, after_test_batch, &eval));
     ful_net_counted_macs(run->net, 1, &macs, &routed, &router);
     ful_net_counted_reset(run->net);
     h->test = (ful__figures){.loss = eval.loss, .acc = accuracy(&eval), .acc_capacity = capacity};
@@ -212,7 +232,7 @@ static ful_status evaluate_test(ful__run *run)
     h->infer_images_per_s = eval.seconds > 0 ? (double)eval.count / eval.seconds : NAN;
     h->counted_macs = (double)macs / (double)eval.count;
     h->counted_routed = (double)routed / (double)eval.count;
-    return FUL_OK;
+    return h->epoch + 1 == run->config.train.epochs ? write_outcomes(run) : FUL_OK;
 }
 
 static ful_status evaluate_all(ful__run *run, bool val, bool test)

@@ -214,51 +214,117 @@ static ful_status check_data(const ful_model *m, const ful_dataset *set, const f
     return FUL_OK;
 }
 
-static ful_status open_data(const ful_model *m, const ful_data_config *data, ful_split split, bool training_capacity,
-                            ful_dataset **set, ful_loader **loader)
+ful_status ful_model_data(const ful_model *m, const ful_data_config *data, ful_split split, ful_dataset **out)
 {
+    FUL_FAIL_IF(!m || !out, FUL_ERR_ARG, "cannot open data with model or out NULL: both are needed");
+    *out = NULL;
+    FUL_FAIL_IF((unsigned)split > FUL_SPLIT_TEST, FUL_ERR_ARG, "cannot evaluate on split %d: it must be 0, 1 or 2", (int)split);
     ful_data_config c = data ? *data : m->config.data;
     ful_dataset_info info;
-    ful_loader_config lc;
     if (c.size == 0) c.size = m->config.data.size;
     if (c.crop == 0 && c.size == m->config.data.size) c.crop = m->config.data.crop;
     if (c.channels == 0) c.channels = m->config.data.channels;
-    FUL_TRY(ful_dataset_open(&c, split, set));
-    ful_dataset_info_get(*set, &info);
-    FUL_TRY(check_data(m, *set, &info, c.crop));
+    FUL_TRY(ful_dataset_open(&c, split, out));
+    ful_dataset_info_get(*out, &info);
+    const ful_status status = check_data(m, *out, &info, c.crop);
+    if (status != FUL_OK) ful_dataset_destroy(out);
+    return status;
+}
+
+void ful_pass_defaults(ful_pass *pass)
+{
+    *pass = (ful_pass){.workers = 1};
+}
+
+/* Capacity depends on the batch. */
+static ful_status batch_of(const ful_model *m, const ful_pass *pass, int *out)
+{
+    const int training = m->config.train.batch;
+    FUL_FAIL_IF(pass->training_capacity && pass->batch == 0 && m->batch_max < training, FUL_ERR_ARG,
+                "cannot evaluate at the training capacity with batch_max=%d: it must be at least train.batch, %d", m->batch_max,
+                training);
+    FUL_FAIL_IF(pass->batch < 0 || pass->batch > m->batch_max, FUL_ERR_ARG,
+                "cannot evaluate with batch=%d: it must be in 1..%d, for which the model was opened", pass->batch,
+                m->batch_max);
+    *out = pass->batch > 0 ? pass->batch : pass->training_capacity ? training : m->batch_max;
+    return FUL_OK;
+}
+
+static ful_status open_loader(const ful_model *m, const ful_dataset *set, const ful_pass *pass, ful_loader **out)
+{
+    ful_loader_config lc;
+    ful_dataset_info info;
+    const int side = m->config.net.height;
+    ful_dataset_info_get(set, &info);
     ful_loader_config_defaults(&lc);
-    lc.batch = training_capacity ? m->config.train.batch : m->batch_max; /* capacity depends on the batch */
-    lc.workers = c.workers;
-    lc.crop = c.crop;
-    if (c.ten_crop != FUL_TEN_CROP_NONE) lc.views = 10;
+    FUL_TRY(batch_of(m, pass, &lc.batch));
+    lc.workers = pass->workers;
+    lc.crop = info.height != side || info.width != side ? side : 0;
+    if (pass->ten_crop != FUL_TEN_CROP_NONE) lc.views = 10;
+    lc.change = pass->change;
+    lc.change_ctx = pass->change_ctx;
     memcpy(lc.mean, m->mean, sizeof lc.mean);
     memcpy(lc.std, m->std, sizeof lc.std);
-    return ful_loader_create(*set, &lc, loader);
+    return ful_loader_create(set, &lc, out);
+}
+
+/* What ful__evaluate calls back with. */
+typedef struct pass_sink {
+    const float *logits;
+    ful_pass_fn each;
+    void *cookie;
+} pass_sink;
+
+static void hand_on(void *ctx, const ful_batch *batch, int64_t number)
+{
+    const pass_sink *sink = ctx;
+    (void)number;
+    if (sink->each) sink->each(sink->cookie, batch, sink->logits);
+}
+
+/* Adds to out, as ful__evaluate does. */
+static ful_status run_pass(ful_model *m, const ful_dataset *set, const ful_pass *pass, const char *split, pass_sink *sink,
+                           ful_eval *out)
+{
+    ful__evaluator evaluator = {0};
+    ful_loader *loader = NULL;
+    ful_status status = FUL_OK;
+    ful_net_eval_training_capacity(m->net, pass->training_capacity);
+    FUL_TRY_GOTO(status, done, open_loader(m, set, pass, &loader));
+    FUL_TRY_GOTO(status, done, ful__evaluator_init(&evaluator, m->net, m->batch_max, pass->ten_crop));
+    sink->logits = evaluator.logits;
+    FUL_TRY_GOTO(status, done, ful__evaluate(&evaluator, loader, split, pass->stop, hand_on, sink, out));
+done:
+    ful__evaluator_deinit(&evaluator);
+    ful_net_eval_training_capacity(m->net, false);
+    ful_loader_destroy(&loader);
+    return status;
+}
+
+ful_status ful_model_pass(ful_model *model, const ful_dataset *set, const ful_pass *pass, ful_pass_fn each, void *cookie,
+                          ful_eval *out)
+{
+    FUL_FAIL_IF(!model || !set || !pass || !out, FUL_ERR_ARG,
+                "cannot evaluate with model, data, pass or out NULL: all are needed");
+    pass_sink sink = {.each = each, .cookie = cookie};
+    *out = (ful_eval){0};
+    return run_pass(model, set, pass, "these images", &sink, out);
 }
 
 ful_status ful_model_eval(ful_model *model, const ful_data_config *data, ful_split split, bool training_capacity, ful_eval *out)
 {
     static const char *const names[] = {"the training split", "the validation split", "test"};
-    ful_dataset *set = NULL;
-    ful_loader *loader = NULL;
-    ful__evaluator evaluator = {0};
-    ful_status status = FUL_OK;
+    const ful_data_config *c = data ? data : &model->config.data;
     const size_t classes = (size_t)model->config.net.classes;
-    const ful_ten_crop ten_crop = data ? data->ten_crop : model->config.data.ten_crop;
+    const ful_pass pass = {.training_capacity = training_capacity, .workers = c->workers, .ten_crop = c->ten_crop};
+    ful_dataset *set = NULL;
+    pass_sink sink = {0};
+    ful_status status = FUL_OK;
     *out = (ful_eval){0};
-    FUL_FAIL_IF((unsigned)split > FUL_SPLIT_TEST, FUL_ERR_ARG, "cannot evaluate on split %d: it must be 0, 1 or 2", (int)split);
-    FUL_FAIL_IF(training_capacity && model->batch_max < model->config.train.batch, FUL_ERR_ARG,
-                "cannot evaluate at the training capacity with batch_max=%d: it must be at least train.batch, %d",
-                model->batch_max, model->config.train.batch);
-    FUL_TRY(ful__calloc(&out->confusion, classes * classes, sizeof *out->confusion, "a confusion table"));
-    ful_net_eval_training_capacity(model->net, training_capacity);
-    FUL_TRY_GOTO(status, done, open_data(model, data, split, training_capacity, &set, &loader));
-    FUL_TRY_GOTO(status, done, ful__evaluator_init(&evaluator, model->net, model->batch_max, ten_crop));
-    FUL_TRY_GOTO(status, done, ful__evaluate(&evaluator, loader, names[split], NULL, NULL, NULL, out));
+    FUL_TRY_GOTO(status, done, ful__calloc(&out->confusion, classes * classes, sizeof *out->confusion, "a confusion table"));
+    FUL_TRY_GOTO(status, done, ful_model_data(model, data, split, &set));
+    FUL_TRY_GOTO(status, done, run_pass(model, set, &pass, names[split], &sink, out));
 done:
-    ful__evaluator_deinit(&evaluator);
-    ful_net_eval_training_capacity(model->net, false);
-    ful_loader_destroy(&loader);
     ful_dataset_destroy(&set);
     if (status != FUL_OK) ful_eval_deinit(out);
     return status;

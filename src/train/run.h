@@ -9,7 +9,7 @@
  *   rows.c       lines of metrics.jsonl and routing.jsonl
  *   health.c     collapse alarms, change of first choices
  *   checkpoint.c the run to a file and back; state.c what of it is not tensors
- *   result.c     result.json
+ *   result.c     result.json; outcome.c predictions.bin
  */
 #ifndef FUL_TRAIN_RUN_H
 #define FUL_TRAIN_RUN_H
@@ -78,6 +78,8 @@ typedef struct ful__run {
     ful__optim *optim;
     ful__evaluator evaluator;
     uint64_t init_hash;
+
+    ful_outcome *outcomes; /* [test images] of the last epoch's evaluation */
 
     ful__layer *layers;
     int n_layers;

@@ -109,6 +109,7 @@ ful_status ful__run_build(ful__run *run)
 {
     FUL_TRY(create_net(run));
     FUL_TRY(create_layers(run));
+    FUL_TRY(ful__calloc(&run->outcomes, (size_t)run->info[FUL_SPLIT_TEST].count, sizeof *run->outcomes, "outcomes"));
     FUL_TRY(ful__optim_create(&run->config.train, run->tensors, run->n_tensors, &run->optim));
     return ful__evaluator_init(&run->evaluator, run->net, run->config.train.batch, run->config.data.ten_crop);
 }
@@ -122,6 +123,7 @@ void ful__run_deinit(ful__run *run)
         ful__free(run->layers[i].probe_now);
     }
     ful__free(run->layers);
+    ful__free(run->outcomes);
     ful__free(run->tensors);
     ful_net_destroy(&run->net);
     for (int split = 0; split < 3; split++) {

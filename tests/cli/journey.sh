@@ -41,7 +41,7 @@ train: {epochs: 2, batch: 32, lr: 0.05}
 YAML
 ok train "$F" train config.yaml --out run
 holds accuracy out 'test accuracy [0-9.]+ %'
-for file in config.yaml metrics.jsonl routing.jsonl last.safetensors result.json; do ok "run folder has $file" test -s "run/$file"; done
+for file in config.yaml metrics.jsonl routing.jsonl last.safetensors predictions.bin result.json; do ok "run folder has $file" test -s "run/$file"; done
 ok "a finished run is not redone" "$F" train config.yaml --out run --resume
 "$F" train config.yaml --out run >out 2>err
 ok "a used folder is refused with a reason" test $? = 3 -o $? = 1
@@ -49,6 +49,11 @@ ok "the resolved config trains again" "$F" train run/config.yaml --out again
 ok "to the same metrics" sh -c "sed 's/\"seconds\":[^,}]*//; s/\"images_per_s\":[^,}]*//; s/\"data_wait_s\":[^,}]*//' run/metrics.jsonl >a; sed 's/\"seconds\":[^,}]*//; s/\"images_per_s\":[^,}]*//; s/\"data_wait_s\":[^,}]*//' again/metrics.jsonl >b; cmp a b"
 ok eval "$F" eval run --json
 holds "eval counts the test images" out '"images": 100'
+ok "eval writes its pictures" "$F" eval run --figures figs --batches 1,7,32 --json
+holds "batches give the same bits" out '"same_bits": true'
+ok "the matrix is a picture" grep -q '</svg>' figs/confusion.svg
+ok "eval against another run" "$F" eval run --against again
+holds "runs of the same bits do not differ" out 'McNemar: p = 1 '
 ok "eval at the training capacity" "$F" eval run --training-capacity
 cat >augment.yaml <<'YAML'
 data:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loader: what a batch holds depends on seed, epoch and position alone; every pixel as a naive reference has it. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "core/mem.h"
 #include "core/rng.h"
@@ -103,6 +104,39 @@ static void test_workers(void **state)
             assert_null(l);
         }
         assert_int_equal(first_epoch.n, train ? COUNT / BATCH * BATCH : COUNT);
+    }
+}
+
+/* Pixels that a callback changes reach the batch, by whatever worker; a worker's number is its own. */
+static void invert(void *ctx, int worker, uint32_t index, const uint8_t *in, uint8_t *out)
+{
+    int *busy = ctx;
+    if (__atomic_exchange_n(&busy[worker], 1, __ATOMIC_SEQ_CST)) abort();
+    for (int i = 0; i < VALUES; i++) out[i] = (uint8_t)(index % 2 ? 255 - in[i] : in[i]);
+    __atomic_store_n(&busy[worker], 0, __ATOMIC_SEQ_CST);
+}
+
+static void test_change(void **state)
+{
+    static const int workers[] = {0, 3};
+    (void)state;
+    ful_loader_config c = loader_config(false, 1);
+    ful_loader *l = create(&c);
+    read_epoch(l, 0, 0, &first_epoch);
+    ful_loader_destroy(&l);
+    for (int k = 0; k < 2; k++) {
+        int busy[3] = {0};
+        c.workers = workers[k];
+        c.change = invert;
+        c.change_ctx = busy;
+        l = create(&c);
+        read_epoch(l, 0, 0, &other_epoch);
+        ful_loader_destroy(&l);
+        for (int i = 0; i < COUNT * VALUES; i++) {
+            const float x = first_epoch.x[i], mean = c.mean[i % 3], std = c.std[i % 3];
+            const float expected = i / VALUES % 2 ? (1 - (x * std + mean) - mean) / std : x;
+            assert_true(fabsf(other_epoch.x[i] - expected) < 1e-5f);
+        }
     }
 }
 
@@ -343,10 +377,9 @@ static void test_no_allocation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_workers),  cmocka_unit_test(test_order),
-        cmocka_unit_test(test_resume),   cmocka_unit_test(test_augment),
-        cmocka_unit_test(test_draws),    cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_destroy_anywhere),
+        cmocka_unit_test(test_workers),  cmocka_unit_test(test_order),         cmocka_unit_test(test_change),
+        cmocka_unit_test(test_resume),   cmocka_unit_test(test_augment),       cmocka_unit_test(test_draws),
+        cmocka_unit_test(test_plain),    cmocka_unit_test(test_refused),       cmocka_unit_test(test_destroy_anywhere),
         cmocka_unit_test(test_failures), cmocka_unit_test(test_no_allocation),
     };
     return cmocka_run_group_tests(tests, open_set, close_set);

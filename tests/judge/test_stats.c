@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <fulcrum/study.h>
+#include <fulcrum/stats.h>
 #include <math.h>
 #include <string.h>
 

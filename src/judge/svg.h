@@ -4,8 +4,8 @@
  * readable on a phone, and what the report needs is axes, lines, bands, intervals, bars and cells. Colours are CSS variables
  * (--c0 … --c5, --ink, --soft, --grid) that the page defines; a stand-alone file carries them itself.
  */
-#ifndef FUL_STUDY_SVG_H
-#define FUL_STUDY_SVG_H
+#ifndef FUL_JUDGE_SVG_H
+#define FUL_JUDGE_SVG_H
 
 #include <stdbool.h>
 

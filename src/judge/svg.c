@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Charts as SVG text. */
-#include "study/svg.h"
+#include "judge/svg.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Statistics of paired differences (card I4): mean, Student interval, BCa bootstrap, exact sign and sign-flip tests, and the
- * corrections for a family of tests. Checked against SciPy's numbers in tests/study/test_stats.c.
+ * corrections for a family of tests. Checked against SciPy's numbers in tests/judge/test_stats.c. Shares of images: shares.c.
  */
-#include <fulcrum/study.h>
+#include <fulcrum/stats.h>
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Judging a classifier: what its outputs on labelled images say. doc/judging.md tells how to read each figure.
+ *
+ *     pixels ──corruption, view──► model ──► logits ──► outcomes (a few numbers an image) ──► figures, tests, pictures
+ *
+ * Everything from outcomes on is a pure function of them; a run keeps the outcomes of its last evaluation (predictions.bin), so
+ * that reports and comparisons need neither the images nor the net again.
+ */
+#ifndef FULCRUM_JUDGE_H
+#define FULCRUM_JUDGE_H
+
+#include <fulcrum/stats.h>
+#include <fulcrum/train.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- figures ---- */
+
+/* Images whose confidence falls between two edges. */
+typedef struct ful_bin {
+    double low, high; /* (low, high]; of equal-mass bins: the least and the largest confidence in it */
+    int64_t count, correct;
+    double confidence, accuracy; /* means; NaN in an empty bin */
+} ful_bin;
+
+/* One class against all others. A figure whose denominator is 0 is NaN. */
+typedef struct ful_class_figures {
+    int64_t support, predicted, correct; /* images of it, images taken for it, both */
+    double accuracy;                     /* (true positives + true negatives) / images */
+    double precision, recall, f1;        /* correct/predicted, correct/support, 2 correct/(support + predicted) */
+    double recall_low, recall_high;      /* Wilson */
+} ful_class_figures;
+
+typedef struct ful_judge_options {
+    int bins;     /* of calibration, 1..FUL_JUDGE_BINS_MAX (default 15) */
+    double level; /* of all intervals (default 0.95) */
+} ful_judge_options;
+enum { FUL_JUDGE_BINS_MAX = 1000, FUL_JUDGE_TOP = 5 };
+FUL_API void ful_judge_options_defaults(ful_judge_options *options);
+
+typedef struct ful_judgement {
+    int64_t count, correct, correct_top5;
+    int classes, bins;
+    double level;
+    double accuracy, accuracy_low, accuracy_high; /* Wilson */
+    double top5, top5_low, top5_high;
+    double macro_precision, macro_recall, macro_f1; /* means over the classes that have the figure */
+    double confidence;                              /* mean probability of the predicted class */
+    double nll, brier;                              /* means: -ln p(label), nats; sum over classes of (p - y)^2, 0..2 */
+    double ece_width, ece_mass;                     /* sum over bins of share * |accuracy - confidence| */
+    double mce;                                     /* largest |accuracy - confidence| of an equal-width bin with images */
+    int64_t *confusion;                             /* [classes][classes], row true, column predicted */
+    ful_class_figures *per_class;                   /* [classes] */
+    ful_bin *width, *mass;                          /* [bins]: equal steps of confidence; equal numbers of images */
+} ful_judgement;
+
+/*
+ * The figures of n >= 1 outcomes over `classes` classes; options NULL: the defaults. Equal-mass bins hold numbers of images
+ * that differ by at most one, in order of confidence and then of images. FUL_ERR_ARG for a label or prediction outside the
+ * classes or a number that is none. out is the caller's; ful_judgement_deinit frees what it holds.
+ */
+FUL_API ful_status ful_judge(const ful_outcome *outcomes, int64_t n, int classes, const ful_judge_options *options,
+                             ful_judgement *out) FUL_CHECK_RESULT;
+FUL_API void ful_judgement_deinit(ful_judgement *j); /* accepts a zeroed one */
+
+/* Pairs of classes that are taken for each other, the most frequent first (then by true, by predicted class); returns how many
+ * of at most n_max were written. */
+typedef struct ful_confused {
+    int truth, predicted;
+    int64_t count;
+    double share; /* of the images of the true class */
+} ful_confused;
+FUL_API int ful_judge_confused(const ful_judgement *j, int n_max, ful_confused *out);
+
+/*
+ * The temperature T that makes softmax(logits / T) fit the labels best (least mean NLL; Guo et al. 2017), by bisection on the
+ * derivative, which is monotone in 1/T; 1e-3..1e3. Fit it on validation images, never on those that are judged.
+ * logits [n][classes], n >= 1.
+ */
+FUL_API ful_status ful_judge_temperature(const float *logits, const int32_t *label, int64_t n, int classes,
+                                         double *t_out) FUL_CHECK_RESULT;
+
+/* ---- comparing ---- */
+
+/* McNemar's test of two classifiers' outcomes on the same n images; different labels are FUL_ERR_DATA. */
+FUL_API ful_status ful_judge_compare(const ful_outcome *a, const ful_outcome *b, int64_t n, double level,
+                                     ful_mcnemar *out) FUL_CHECK_RESULT;
+
+/* Two passes of one classifier over the same images, e.g. in other batches. */
+typedef struct ful_agreement {
+    int64_t count, differ; /* images; predictions that are not the same */
+    double largest;        /* difference of two logits */
+    bool bits;             /* all logits are the same to the bit */
+} ful_agreement;
+FUL_API void ful_judge_agreement(const float *a, const float *b, int64_t n, int classes, ful_agreement *out);
+
+/* ---- pictures: self-contained SVG that follows light and dark; the caller frees with ful_free ---- */
+
+/* names: [classes], or NULL for numbers. Above 256 classes several make one row. */
+FUL_API ful_status ful_judge_confusion_svg(const ful_judgement *j, const char *const *names, char **svg_out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_judge_reliability_svg(const ful_judgement *j, char **svg_out) FUL_CHECK_RESULT;
+
+/* Writes a picture (or any text) as folder/name; makes the folder. Atomic. */
+FUL_API ful_status ful_judge_write_figure(const char *folder, const char *name, const char *text) FUL_CHECK_RESULT;
+
+/* ---- passes over images ---- */
+
+typedef struct ful_judge_pass {
+    ful_pass pass;
+    bool keep_logits;   /* also keep the logits: n * classes floats (default false) */
+    double temperature; /* logits are divided by it first (default 1) */
+} ful_judge_pass;
+FUL_API void ful_judge_pass_defaults(ful_judge_pass *pass);
+
+/* What a pass left. */
+typedef struct ful_predictions {
+    int64_t count;
+    int classes;
+    uint64_t fingerprint; /* of the images and labels */
+    ful_outcome *outcome; /* [count], in the order of the data set */
+    float *logits;        /* [count][classes] or NULL */
+    double seconds;       /* in the net */
+} ful_predictions;
+
+/* Passes the data set (from ful_model_data) through the model. out is the caller's; ful_predictions_deinit frees it. */
+FUL_API ful_status ful_judge_predict(ful_model *model, const ful_dataset *set, const ful_judge_pass *pass,
+                                     ful_predictions *out) FUL_CHECK_RESULT;
+FUL_API void ful_predictions_deinit(ful_predictions *p); /* accepts a zeroed one */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "study/report.h"
 #include "judge/svg.h"
+#include "study/report.h"
 
 /* More points than pixels, and more rings than can be told apart, only make the page heavy. */
 enum { WIDTH = 440, HEIGHT = 290, POINTS_MAX = 240, RINGS_MAX = 20000 };

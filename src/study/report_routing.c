@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "study/report.h"
 #include "judge/svg.h"
+#include "study/report.h"
 
 enum { LAYERS_MAX = 64, LOAD_CELLS_MAX = 2048 };
 

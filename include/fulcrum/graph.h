@@ -50,6 +50,11 @@ FUL_API ful_status ful_graph_tokens(ful_graph *g, const char *name, ful_node x, 
                                     ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_take(ful_graph *g, const char *name, ful_node x, const ful_take_attr *attr,
                                   ful_node *out) FUL_CHECK_RESULT;
+/* y = x times one factor a channel, factors 1 x 1 x c: the end of a squeeze-and-excitation. */
+FUL_API ful_status ful_graph_excite(ful_graph *g, const char *name, ful_node x, ful_node factors,
+                                    ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_transpose(ful_graph *g, const char *name, ful_node x, const ful_transpose_attr *attr,
+                                       ful_node *out) FUL_CHECK_RESULT;
 /* The mixture-of-experts node is declared in moe.h. */
 
 #ifdef __cplusplus

@@ -20,7 +20,15 @@ typedef struct ful_shape {
     int h, w, c;
 } ful_shape;
 
-typedef enum ful_act { FUL_ACT_NONE = 0, FUL_ACT_RELU, FUL_ACT_GELU, FUL_ACT_SILU, FUL_ACT_HARD_SWISH } ful_act;
+typedef enum ful_act {
+    FUL_ACT_NONE = 0,
+    FUL_ACT_RELU,
+    FUL_ACT_GELU,
+    FUL_ACT_SILU,
+    FUL_ACT_HARD_SWISH,  /* x min(max(x + 3, 0), 6) / 6 */
+    FUL_ACT_RELU6,       /* min(max(x, 0), 6) */
+    FUL_ACT_HARD_SIGMOID /* min(max(x + 3, 0), 6) / 6 */
+} ful_act;
 
 /* How a weight starts: all draws keyed by (seed, parameter name), DESIGN "everything random is counter-based". */
 typedef enum ful_init {
@@ -99,6 +107,11 @@ typedef struct ful_scale_attr {
     bool learnable; /* weight [c] that starts at `value`; otherwise the constant `value` */
     float value;
 } ful_scale_attr;
+
+/* Positions and channels change places: x [h*w][c] to y [c][h*w]. The c positions of y are h x w (both 0: 1 x c). */
+typedef struct ful_transpose_attr {
+    int h, w;
+} ful_transpose_attr;
 
 /*
  * Multi-head self-attention of the positions of an image on each other (Vaswani et al. 2017), by blocks, so that no table of

@@ -83,3 +83,14 @@ ful_status ful_graph_take(ful_graph *g, const char *name, ful_node x, const ful_
 {
     return add_unary(g, name, &ful__op_take, attr, sizeof *attr, x, out);
 }
+
+ful_status ful_graph_excite(ful_graph *g, const char *name, ful_node x, ful_node factors, ful_node *out)
+{
+    const ful_node inputs[2] = {x, factors};
+    return ful__graph_add(g, name, &ful__op_excite, NULL, 0, inputs, 2, out);
+}
+
+ful_status ful_graph_transpose(ful_graph *g, const char *name, ful_node x, const ful_transpose_attr *attr, ful_node *out)
+{
+    return add_unary(g, name, &ful__op_transpose, attr, sizeof *attr, x, out);
+}

@@ -32,7 +32,7 @@ ful_status ful__moe_check_expert(const char *name, const ful_moe_attr *a, int hi
         {"token", a->token, FUL_TOKEN_IMAGE, FUL_TOKEN_PIXEL},
         {"expert", a->expert, FUL_EXPERT_MLP, FUL_EXPERT_DWCONV},
         {"hidden", hidden, 1, HIDDEN_MAX},
-        {"act", a->act, FUL_ACT_NONE, FUL_ACT_HARD_SWISH},
+        {"act", a->act, FUL_ACT_NONE, FUL_ACT_HARD_SIGMOID},
         {"norm", a->norm, FUL_EXPERT_NORM_NONE, FUL_EXPERT_NORM_BATCH},
     };
     FUL_TRY(check_ranges(name, ranges, sizeof ranges / sizeof *ranges));

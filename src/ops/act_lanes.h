@@ -120,6 +120,29 @@ LANES_FN V FN(hard_swish_slope)(V x)
     return V_BELOW(x, -3.0f, V_SET(0.0f), above);
 }
 
+/* min(max(x, 0), 6) (Sandler et al. 2018); the slope may be asked of x or of y, it is the same. */
+LANES_FN V FN(relu6)(V x)
+{
+    return V_MIN(V_SET(6.0f), FN(relu)(x));
+}
+
+LANES_FN V FN(relu6_slope)(V x)
+{
+    return V_BELOW(x, 6.0f, FN(relu_slope)(x), V_SET(0.0f));
+}
+
+/* min(max(x + 3, 0), 6) / 6 */
+LANES_FN V FN(hard_sigmoid)(V x)
+{
+    return V_MIN(V_SET(6.0f), V_MAX(V_SET(0.0f), x + 3.0f)) / 6.0f;
+}
+
+LANES_FN V FN(hard_sigmoid_slope)(V x)
+{
+    const V above = V_BELOW(x, 3.0f, V_SET(1.0f / 6.0f), V_SET(0.0f));
+    return V_BELOW(V_SET(0.0f) - x, 3.0f, above, V_SET(0.0f));
+}
+
 #undef V
 #undef VI
 #undef FN

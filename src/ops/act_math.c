@@ -26,6 +26,8 @@
         case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                                                 \
         case FUL_ACT_SILU: FORWARD_LOOP(silu);                                                                                 \
         case FUL_ACT_HARD_SWISH: FORWARD_LOOP(hard_swish);                                                                     \
+        case FUL_ACT_RELU6: FORWARD_LOOP(relu6);                                                                               \
+        case FUL_ACT_HARD_SIGMOID: FORWARD_LOOP(hard_sigmoid);                                                                 \
         default: break;                                                                                                        \
         }                                                                                                                      \
     }                                                                                                                          \
@@ -37,6 +39,8 @@
         case FUL_ACT_GELU: BACKWARD_LOOP(gelu);                                                                                \
         case FUL_ACT_SILU: BACKWARD_LOOP(silu);                                                                                \
         case FUL_ACT_HARD_SWISH: BACKWARD_LOOP(hard_swish);                                                                    \
+        case FUL_ACT_RELU6: BACKWARD_LOOP(relu6);                                                                              \
+        case FUL_ACT_HARD_SIGMOID: BACKWARD_LOOP(hard_sigmoid);                                                                \
         default: break;                                                                                                        \
         }                                                                                                                      \
     }                                                                                                                          \

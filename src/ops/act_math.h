@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Activations and their slopes. One value: ful__scalar_gelu(x), ful__scalar_gelu_slope(x) and so on for relu, silu, hard_swish,
- * also ful__scalar_exp and ful__scalar_sigmoid. Arrays: AVX-512, AVX2 or scalar by ful_cpu_flags(), bit for bit the scalar
- * forms.
+ * relu6, hard_sigmoid, also ful__scalar_exp and ful__scalar_sigmoid. Arrays: AVX-512, AVX2 or scalar by ful_cpu_flags(), bit
+ * for bit the scalar forms.
  */
 #ifndef FUL_OPS_ACT_MATH_H
 #define FUL_OPS_ACT_MATH_H
@@ -27,6 +27,8 @@ static inline float ful__float_pow2(int32_t i)
     memcpy(&x, &bits, sizeof x);
     return x;
 }
+
+#define FUL__ACT_LAST FUL_ACT_HARD_SIGMOID
 
 #define V                       float
 #define VI                      int32_t

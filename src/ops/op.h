@@ -165,11 +165,11 @@ struct ful__op_type {
     const char *(*kernel)(const ful__op *op); /* optional: what a planned op runs on, for people; "forward, dx, dw" */
 };
 
-/* Attributes: conv2d ful_conv2d_attr, linear …; act: ful_act; add, global_avg_pool, flatten, reorder: NULL (reorder:
+/* Attributes: conv2d ful_conv2d_attr, linear …; act: ful_act; add, excite, global_avg_pool, flatten, reorder: NULL (reorder:
  * ful__layout wanted). */
 extern const ful__op_type ful__op_conv2d, ful__op_linear, ful__op_batchnorm, ful__op_layernorm, ful__op_act, ful__op_add,
     ful__op_global_avg_pool, ful__op_pool, ful__op_flatten, ful__op_dropout, ful__op_scale, ful__op_reorder, ful__op_attention,
-    ful__op_tokens, ful__op_take;
+    ful__op_tokens, ful__op_take, ful__op_excite, ful__op_transpose;
 
 /*
  * Inference form of conv -> batch-norm (-> + residual) (-> relu): same weights as conv2d, but weight and bias given are already

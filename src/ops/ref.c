@@ -21,6 +21,8 @@ static const ful__ref_entry entries[] = {
     {"attention", ful__attention_fwd__ref, ful__attention_bwd__ref},
     {"tokens", ful__tokens_fwd__ref, ful__tokens_bwd__ref},
     {"take", ful__take_fwd__ref, ful__take_bwd__ref},
+    {"excite", ful__excite_fwd__ref, ful__excite_bwd__ref},
+    {"transpose", ful__transpose_fwd__ref, ful__transpose_bwd__ref},
     {NULL, NULL, NULL},
 };
 

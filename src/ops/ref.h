@@ -55,6 +55,8 @@ FUL__REF_DECLARE(scale);
 FUL__REF_DECLARE(attention);
 FUL__REF_DECLARE(tokens);
 FUL__REF_DECLARE(take);
+FUL__REF_DECLARE(excite);
+FUL__REF_DECLARE(transpose);
 void ful__conv_fused_fwd__ref(const ful__ref *r);
 
 #endif

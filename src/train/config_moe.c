@@ -44,7 +44,7 @@ static ful_status write_permille(const ful__key *key, const void *base, ful__yam
 static const char *const places[] = {"append", "replace", NULL};
 static const char *const experts[] = {"mlp", "conv", "dwconv", NULL};
 static const char *const tokens[] = {"image", "pixel", NULL};
-static const char *const acts[] = {"none", "relu", "gelu", "silu", "hard_swish", NULL};
+static const char *const acts[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid", NULL};
 static const char *const norms[] = {"none", "layer", "batch", NULL};
 static const char *const router_inputs[] = {"raw", "layernorm", "l2", NULL};
 static const char *const gates[] = {"softmax_all", "renorm", NULL};

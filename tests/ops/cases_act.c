@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/opcheck.h"
 
-static const char *const names[] = {"none", "relu", "gelu", "silu", "hard_swish"};
+static const char *const names[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid"};
 
 static void cases(check_sink *sink)
 {
-    for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++) {
+    for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SIGMOID; act++) {
         const check_case c = {.attr = &act, .x = {{3, 5, 16}}};
         check_case edges = c, nan = c, uneven = c, large = c;
         edges.data = CHECK_EDGES;

@@ -46,6 +46,10 @@ static const conv_case nets[] = {
     {{4, 4, 256}, 256, 3, 3, 1, 1, 1, 1, .groups = 256, .n_max = 128},
     {{16, 16, 128}, 128, 5, 5, 1, 1, 2, 2, .groups = 128, .n_max = 32},
     {{16, 16, 128}, 256, 1, 1, 1, 1, 0, 0, .n_max = 32},
+    {{32, 32, 48}, 48, 7, 7, 1, 1, 3, 3, .groups = 48, .n_max = 32}, /* convnext */
+    {{56, 56, 96}, 96, 7, 7, 1, 1, 3, 3, .groups = 96, .n_max = 8},
+    {{14, 14, 384}, 384, 7, 7, 1, 1, 3, 3, .groups = 384, .n_max = 8},
+    {{7, 7, 768}, 768, 7, 7, 1, 1, 3, 3, .groups = 768, .n_max = 8},
 };
 
 /* Depthwise: maps smaller than the kernel, odd sides under a stride, one wider than a tile, pads of their own. */
@@ -61,6 +65,12 @@ static const conv_case depthwise[] = {
     {{8, 8, 16}, 16, 5, 5, 2, 2, 4, 1, .groups = 16},
     {{3, 300, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 16},
     {{4, 261, 16}, 16, 5, 5, 2, 2, 2, 2, .groups = 16, .n_max = 2},
+    {{1, 1, 16}, 16, 7, 7, 1, 1, 3, 3, .groups = 16},
+    {{4, 4, 32}, 32, 7, 7, 1, 1, 3, 3, .groups = 32, .bias = true},
+    {{9, 13, 16}, 16, 7, 7, 1, 1, 3, 3, .groups = 16, .bias = true},
+    {{12, 7, 16}, 16, 7, 7, 1, 1, 1, 6, .groups = 16},
+    {{3, 250, 16}, 16, 7, 7, 1, 1, 3, 3, .groups = 16, .n_max = 2},
+    {{9, 9, 16}, 16, 7, 7, 2, 2, 3, 3, .groups = 16},              /* left to oneDNN */
     {{5, 5, 48}, 48, 3, 3, 1, 1, 1, 1, .groups = 48, .n_max = 37}, /* more images than chunks */
     {{7, 5, 16}, 16, 3, 3, 1, 2, 1, 1, .groups = 16},              /* these are left to oneDNN */
     {{7, 5, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2, .groups = 16},

@@ -27,6 +27,8 @@ static double value(ful_act act, double x)
     case FUL_ACT_GELU: return x * cdf(x);
     case FUL_ACT_SILU: return x * sigmoid(x);
     case FUL_ACT_HARD_SWISH: return x * fmin(fmax(x + 3, 0), 6) / 6;
+    case FUL_ACT_RELU6: return fmin(fmax(x, 0), 6);
+    case FUL_ACT_HARD_SIGMOID: return fmin(fmax(x + 3, 0), 6) / 6;
     default: return x;
     }
 }
@@ -38,6 +40,8 @@ static double slope(ful_act act, double x)
     case FUL_ACT_GELU: return cdf(x) + x * exp(-x * x / 2) / sqrt(2 * acos(-1.0));
     case FUL_ACT_SILU: return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
     case FUL_ACT_HARD_SWISH: return x < -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6;
+    case FUL_ACT_RELU6: return x > 0 && x < 6;
+    case FUL_ACT_HARD_SIGMOID: return x > -3 && x < 3 ? 1.0 / 6 : 0;
     default: return 1;
     }
 }
@@ -53,7 +57,7 @@ static void accuracy(void **state)
     static float x[COUNT], y[COUNT], dy[COUNT], dx[COUNT];
     fill(x, -12.9, 12.9);
     for (int i = 0; i < COUNT; i++) dy[i] = 1.0f;
-    for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++) {
+    for (ful_act act = FUL_ACT_NONE; act <= FUL__ACT_LAST; act++) {
         ful__act_forward(act, x, y, COUNT);
         ful__act_backward(act, x, dy, dx, COUNT);
         for (int i = 0; i < COUNT; i++) {
@@ -75,12 +79,15 @@ static void ends(void **state)
     assert_true(ful__scalar_exp(-inf) == 0 && ful__scalar_exp(-200) == 0);
     assert_true(isinf(ful__scalar_exp(inf)) && isinf(ful__scalar_exp(89)));
     assert_true(ful__scalar_exp(-103) > 0 && ful__scalar_exp(0) == 1); /* denormals are not lost */
-    for (ful_act act = FUL_ACT_RELU; act <= FUL_ACT_HARD_SWISH; act++) {
+    for (ful_act act = FUL_ACT_RELU; act <= FUL__ACT_LAST; act++) {
         const float x[] = {-big, -50, -0.0f, 0, 50, big, inf, NAN};
         float y[8];
         ful__act_forward(act, x, y, 8);
-        for (int i = 0; i < 4; i++) assert_true(y[i] == 0 || (i == 1 && fabsf(y[i]) < 1e-19f));
-        for (int i = 4; i < 7; i++) assert_true(y[i] == x[i]);
+        const float zero = act == FUL_ACT_HARD_SIGMOID ? 0.5f : 0;
+        const float most = act == FUL_ACT_HARD_SIGMOID ? 1 : act == FUL_ACT_RELU6 ? 6 : inf;
+        for (int i = 0; i < 2; i++) assert_true(y[i] == 0 || (i == 1 && fabsf(y[i]) < 1e-19f));
+        for (int i = 2; i < 4; i++) assert_true(y[i] == zero);
+        for (int i = 4; i < 7; i++) assert_true(y[i] == fminf(x[i], most));
         assert_true(isnan(y[7])); /* a NaN must reach whoever looks for it */
     }
 }
@@ -100,7 +107,7 @@ static void same_bits(void **state)
     fill(x, -105, 90);
     memcpy(x + 5, special, sizeof special);
     for (int i = 0; i < COUNT; i++) dy[i] = (float)(i % 7) - 3.0f;
-    for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++) {
+    for (ful_act act = FUL_ACT_NONE; act <= FUL__ACT_LAST; act++) {
         ful__act_forward(act, x, y, COUNT);
         ful__act_backward(act, x, dy, dx, COUNT);
         ful__exp_shifted(x, 0.5f, e, COUNT);

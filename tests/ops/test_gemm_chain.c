@@ -74,6 +74,8 @@ static float one_act(ful_act act, float x)
     case FUL_ACT_GELU: return ful__scalar_gelu(x);
     case FUL_ACT_SILU: return ful__scalar_silu(x);
     case FUL_ACT_HARD_SWISH: return ful__scalar_hard_swish(x);
+    case FUL_ACT_RELU6: return ful__scalar_relu6(x);
+    case FUL_ACT_HARD_SIGMOID: return ful__scalar_hard_sigmoid(x);
     default: return x;
     }
 }
@@ -224,7 +226,7 @@ static void test_every_edge(void **state)
 static void test_epilogues(void **state)
 {
     (void)state;
-    for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++)
+    for (ful_act act = FUL_ACT_NONE; act <= FUL__ACT_LAST; act++)
         for (int kind = 0; kind < 3; kind++) {
             product p = {.m = 27, .n = 37, .k = 19, .act = act, .biased = kind < 2, .keep = kind == 1, .slope = kind == 2};
             product_init(&p);

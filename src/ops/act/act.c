@@ -16,29 +16,37 @@ static ful_status create(const char *name, const void *attr, const ful_shape *x,
     a->act = *(const ful_act *)attr;
     ful_status status = ful__op_init(&a->base, &ful__op_act, name, x, n_x);
     if (status == FUL_OK) status = ful__op_takes(&a->base, 1);
-    if (status == FUL_OK && (a->act < FUL_ACT_NONE || a->act > FUL_ACT_HARD_SWISH))
-        status = ful__fail(FUL_ERR_ARG, "cannot build act '%s' with act=%d: it must be none, relu, gelu, silu or hard_swish",
+    if (status == FUL_OK && (a->act < FUL_ACT_NONE || a->act > FUL__ACT_LAST))
+        status = ful__fail(FUL_ERR_ARG,
+                           "cannot build act '%s' with act=%d: it must be none, relu, gelu, silu, hard_swish, relu6 or "
+                           "hard_sigmoid",
                            name, (int)a->act);
     return ful__op_made(&a->base, status, out);
 }
 
-/* The slope of relu can be told from y, those of the others need x: only relu can overwrite its input in training. */
+/* The slope of relu and relu6 can be told from y, those of the others need x: only these two can overwrite their input in
+ * training. */
+static bool slope_of_y(ful_act act)
+{
+    return act == FUL_ACT_RELU || act == FUL_ACT_RELU6;
+}
+
 static ful_status plan(ful__op *op, int n_max, bool train)
 {
     (void)n_max;
     const ful_act act = ((const act_op *)op)->act;
-    const bool needs_x = act != FUL_ACT_NONE && act != FUL_ACT_RELU;
+    const bool needs_x = act != FUL_ACT_NONE && !slope_of_y(act);
     op->need = (ful__need){.inplace = !train || !needs_x};
     if (!train) return FUL_OK;
     op->need.backward_x = needs_x;
-    op->need.backward_y = act == FUL_ACT_RELU;
+    op->need.backward_y = slope_of_y(act);
     op->need.inplace_dx = true;
     return FUL_OK;
 }
 
 typedef struct act_pass {
     ful_act act;
-    const float *x, *dy; /* x: of relu's backward, y */
+    const float *x, *dy; /* x: of backward where the slope can be told from it, y */
     float *out;
     int64_t count;
 } act_pass;
@@ -73,7 +81,7 @@ static ful_status backward(ful__op *op, const ful__run *run)
 {
     act_pass p = {((const act_op *)op)->act, run->x[0], run->dy, run->dx[0], run->n * ful__count(op->y)};
     if (!p.out) return FUL_OK;
-    if (p.act == FUL_ACT_RELU) p.x = run->y;
+    if (slope_of_y(p.act)) p.x = run->y;
     if (p.act == FUL_ACT_NONE)
         ful__copy_floats(p.dy, p.out, p.count);
     else

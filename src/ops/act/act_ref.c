@@ -13,6 +13,8 @@ static double value(ful_act act, double x)
     case FUL_ACT_GELU: return 0.5 * x * erfc(-x * sqrt_half);
     case FUL_ACT_SILU: return x / (1 + exp(-x));
     case FUL_ACT_HARD_SWISH: return x * fmin(fmax(x + 3, 0), 6) / 6;
+    case FUL_ACT_RELU6: return x < 0 ? 0 : x > 6 ? 6 : x;
+    case FUL_ACT_HARD_SIGMOID: return x < -3 ? 0 : x > 3 ? 1 : (x + 3) / 6;
     default: return x;
     }
 }
@@ -25,6 +27,8 @@ static double slope(ful_act act, double x)
     case FUL_ACT_GELU: return 0.5 * erfc(-x * sqrt_half) + x * inv_sqrt_2pi * exp(-0.5 * x * x);
     case FUL_ACT_SILU: return s * (1 + x * (1 - s));
     case FUL_ACT_HARD_SWISH: return x < -3 ? 0 : x < 3 ? (2 * x + 3) / 6 : 1;
+    case FUL_ACT_RELU6: return x > 0 && x < 6;
+    case FUL_ACT_HARD_SIGMOID: return x > -3 && x < 3 ? 1.0 / 6 : 0;
     default: return 1;
     }
 }

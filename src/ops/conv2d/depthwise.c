@@ -17,7 +17,7 @@
 #include "core/parallel.h"
 #include "ops/slabs.h"
 
-enum { DW_KERNEL_MAX = 5, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
+enum { DW_KERNEL_MAX = 7, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
 
 /*
  * One pass over a map: pixel (y, x) of the source stands at (y, x) * up + pad of a grid that is 0 elsewhere, and output (y, x)
@@ -39,9 +39,10 @@ typedef struct dw_kernels {
 
 bool ful__depthwise_fits(const ful_conv2d_attr *a, ful_shape x)
 {
-    return a->groups == x.c && a->out_channels == x.c && x.c % ful__block() == 0 && a->kernel_h == a->kernel_w &&
-           (a->kernel_h == 3 || a->kernel_h == 5) && a->stride_h == a->stride_w && (a->stride_h == 1 || a->stride_h == 2) &&
-           a->dilation_h == 1 && a->dilation_w == 1;
+    if (a->groups != x.c || a->out_channels != x.c || x.c % ful__block() != 0) return false;
+    if (a->kernel_h != a->kernel_w || a->stride_h != a->stride_w || a->dilation_h != 1 || a->dilation_w != 1) return false;
+    const int k = a->kernel_h, s = a->stride_h;
+    return ((k == 3 || k == 5) && (s == 1 || s == 2)) || (k == 7 && s == 1);
 }
 
 void ful__depthwise_init(ful__depthwise *d, const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool relu, bool train)

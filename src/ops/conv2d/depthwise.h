@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Depthwise convolution (one input and one output channel a group) in the blocked layout, square kernels of 3 or 5, stride 1
- * or 2: all three passes, bound by memory rather than by arithmetic. conv2d_cpu.c sends here what fits, the rest to oneDNN.
+ * Depthwise convolution (one input and one output channel a group) in the blocked layout, square kernels of 3 or 5 and
+ * stride 1 or 2, or of 7 and stride 1: all three passes, bound by memory rather than by arithmetic. conv2d_cpu.c sends here
+ * what fits, the rest to oneDNN.
  */
 #ifndef FUL_OPS_CONV2D_DEPTHWISE_H
 #define FUL_OPS_CONV2D_DEPTHWISE_H

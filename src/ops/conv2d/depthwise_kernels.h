@@ -152,7 +152,7 @@ INLINE void FN(slide_board)(const dw_walk *w, const float *src, const float *wei
                             const int K, const int S, const bool relu)
 {
     vf cell[DW_BOARD];
-    static const int taps[DW_KERNEL_MAX] = {0, 1, 2, 3, 4};
+    static const int taps[DW_KERNEL_MAX] = {0, 1, 2, 3, 4, 5, 6};
     const int width = (w->out_w - 1) * S + K;
     FN(board_fill)(cell, w, src, K, S);
     for (int y = 0; y < w->out_h; y++) {
@@ -285,6 +285,8 @@ static TARGET void FN(slide)(const dw_walk *w, const float *src, const float *we
         FN(slide_block)(w, src, weights, bias, out, far, 3, 1);
     else if (w->kernel == 3)
         FN(slide_block)(w, src, weights, bias, out, far, 3, 2);
+    else if (w->kernel == 7)
+        FN(slide_block)(w, src, weights, bias, out, far, 7, 1);
     else if (w->step == 1)
         FN(slide_block)(w, src, weights, bias, out, far, 5, 1);
     else
@@ -303,6 +305,8 @@ static TARGET void FN(weigh)(const dw_walk *w, const float *x, const float *dy, 
         FN(weigh_block)(w, x, dy, sum, 3, 1);
     else if (w->kernel == 3)
         FN(weigh_block)(w, x, dy, sum, 3, 2);
+    else if (w->kernel == 7)
+        FN(weigh_block)(w, x, dy, sum, 7, 1);
     else if (w->step == 1)
         FN(weigh_block)(w, x, dy, sum, 5, 1);
     else

@@ -3,13 +3,8 @@
 #include <math.h>
 
 #include "ops/common.h"
+#include "ops/scale/scale.h"
 #include "ops/slabs.h"
-
-typedef struct scale_kernels {
-    void (*forward)(const float *x, int64_t rows, int width, const float *w, float *y);
-    /* dx = w dy unless dx is NULL; dw += sum over rows of dy x unless dw is NULL */
-    void (*backward)(const float *x, const float *dy, int64_t rows, int width, const float *w, float *dx, double *dw);
-} scale_kernels;
 
 #define SIMD_KERNELS "ops/scale/scale_kernels.h"
 #include "ops/simd_levels.h"
@@ -96,9 +91,6 @@ static ful_status forward(ful__op *op, const ful__run *run)
     return FUL_OK;
 }
 
-/* Sums in float go over at most this many rows, then in double. */
-enum { SUM_ROWS = 256 };
-
 static void backward_piece(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
@@ -109,8 +101,8 @@ static void backward_piece(void *ctx, int64_t chunk, int thread)
     for (int j = 0; sums && j < p->c; j++) sums[j] = 0;
     for (int64_t i = k.image; i < k.image_end; i++)
         for (int g = 0; g < p->slabs.groups; g++)
-            for (int64_t row = k.row; row < k.row_end; row += SUM_ROWS) {
-                const int64_t rows = k.row_end - row < SUM_ROWS ? k.row_end - row : SUM_ROWS;
+            for (int64_t row = k.row; row < k.row_end; row += FUL__SCALE_ROWS) {
+                const int64_t rows = k.row_end - row < FUL__SCALE_ROWS ? k.row_end - row : FUL__SCALE_ROWS;
                 const int64_t at = ful__slab_at(&p->slabs, i, g, row), channel = (int64_t)g * p->slabs.width;
                 p->kernels->backward(sums ? run->x[0] + at : NULL, run->dy + at, rows, p->slabs.width, p->w + channel,
                                      run->dx[0] ? run->dx[0] + at : NULL, sums ? sums + channel : NULL);

@@ -27,16 +27,17 @@ typedef struct ful_moe_site {
 
 /* The `net:` block. */
 typedef struct ful_net_config {
-    char arch[32]; /* resnet8|14|20|32|56, resnet18|34, dwnet_s|m|l ("dwnet" = m), mlp, linear (default "resnet20") */
-    int width;     /* channels of the first stage; 0 = the arch's own (resnet8..56 16, resnet18|34 64, dwnet_s|m|l 16|32|48, mlp
-                      256) */
-    int depth;     /* mlp: hidden layers; 0 = the arch's own */
+    char arch[32];           /* a name of ful_arch_names() (default "resnet20") */
+    int width;               /* channels of the first stage (mobilenets: of the stem); 0 = the arch's own */
+    int depth;               /* mlp: hidden layers, mixers: blocks; 0 = the arch's own */
+    int patch;               /* mixers: side of a patch; 0 = 16 above 64 px, 4 up to there */
     int height, in_channels; /* input (height = width), filled from the data set when 0 */
     int classes;             /* filled from the data set when 0 */
     double dropout;          /* before the classifier (default 0) */
     double drop_path;        /* stochastic depth of the last block, linear over depth (default 0) */
     char conv[16];           /* auto | direct | winograd | patches: how convolutions are computed (default auto) */
-    char stem[16];           /* auto | small (3x3) | large (7x7/2 + max-pool): auto = small up to 64 px (default auto) */
+    char stem[16];           /* auto | small | large: whether the first layers keep an image's size or take a quarter of its
+                                side (resnets: 3x3, or 7x7/2 + max-pool); auto = small up to 64 px (default auto) */
     int n_moe;
     ful_moe_site moe[FUL_MOE_SITES_MAX];
 } ful_net_config;

@@ -42,14 +42,69 @@ void ful__add_conv(ful__builder *b, int out_channels, int kernel, int stride, in
     b->status = ful_graph_conv2d(b->g, full, b->end, &attr, &b->end);
 }
 
+/* sd of truncated normal initial values */
+static const float trunc_sd = 0.02f;
+
+static void add_conv_bias(ful__builder *b, ful_conv2d_attr *attr, const char *name)
+{
+    attr->bias = true;
+    attr->init = FUL_INIT_TRUNC_NORMAL;
+    attr->gain = trunc_sd;
+    b->status = ful__net_conv(b->config, &attr->algorithm);
+    if (!failed(b)) b->status = ful_graph_conv2d(b->g, name, b->end, attr, &b->end);
+}
+
+void ful__add_conv_bias(ful__builder *b, int out_channels, int kernel, int groups, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    ful_conv2d_attr attr;
+    ful_conv2d_defaults(&attr);
+    attr.out_channels = out_channels;
+    attr.kernel_h = attr.kernel_w = kernel;
+    attr.pad_h = attr.pad_w = kernel / 2;
+    attr.groups = groups;
+    add_conv_bias(b, &attr, full);
+}
+
+void ful__add_patches(ful__builder *b, int out_channels, int patch, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    ful_conv2d_attr attr;
+    ful_conv2d_defaults(&attr);
+    attr.out_channels = out_channels;
+    attr.kernel_h = attr.kernel_w = attr.stride_h = attr.stride_w = patch;
+    add_conv_bias(b, &attr, full);
+}
+
 void ful__add_norm(ful__builder *b, const char *name, ...)
 {
     char full[NAME_BYTES];
     if (failed(b)) return;
     FORMAT_NAME(full, name);
-    ful_batchnorm_attr attr;
-    ful_batchnorm_defaults(&attr);
-    b->status = ful_graph_batchnorm(b->g, full, b->end, &attr, &b->end);
+    b->status = ful_graph_batchnorm(b->g, full, b->end, &b->norm, &b->end);
+}
+
+void ful__add_layernorm(ful__builder *b, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    ful_layernorm_attr attr;
+    ful_layernorm_defaults(&attr);
+    attr.eps = 1e-6f;
+    b->status = ful_graph_layernorm(b->g, full, b->end, &attr, &b->end);
+}
+
+void ful__add_act(ful__builder *b, ful_act act, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    b->status = ful_graph_act(b->g, full, b->end, act, &b->end);
 }
 
 void ful__add_relu(ful__builder *b, const char *name, ...)
@@ -69,7 +124,21 @@ void ful__add_linear(ful__builder *b, int out_features, ful_init init, const cha
     ful_linear_defaults(&attr);
     attr.out_features = out_features;
     attr.init = init;
+    if (init == FUL_INIT_TRUNC_NORMAL) attr.gain = trunc_sd;
     b->status = ful_graph_linear(b->g, full, b->end, &attr, &b->end);
+}
+
+void ful__add_scale(ful__builder *b, float value, const char *name, ...)
+{
+    char full[NAME_BYTES];
+    if (failed(b)) return;
+    FORMAT_NAME(full, name);
+    b->status = ful_graph_scale(b->g, full, b->end, &(ful_scale_attr){.learnable = true, .value = value}, &b->end);
+}
+
+void ful__add_pool(ful__builder *b)
+{
+    if (!failed(b)) b->status = ful_graph_global_avg_pool(b->g, "pool", b->end, &b->end);
 }
 
 /* Block l of L survives with probability 1 - drop_path*l/L (Huang et al. 2016). */
@@ -94,11 +163,22 @@ int ful__end_channels(const ful__builder *b)
 
 /* Stem ------------------------------------------------------------------------------------------------------------------ */
 
-void ful__add_stem(ful__builder *b)
+bool ful__large_stem(const ful__builder *b)
 {
     enum { SMALL_IMAGE = 64 };
     const char *stem = b->config->stem;
-    const bool large = strcmp(stem, "large") == 0 || (strcmp(stem, "auto") == 0 && b->config->height > SMALL_IMAGE);
+    return strcmp(stem, "large") == 0 || (strcmp(stem, "auto") == 0 && b->config->height > SMALL_IMAGE);
+}
+
+int ful__patch_side(const ful__builder *b)
+{
+    if (b->config->patch > 0) return b->config->patch;
+    return ful__large_stem(b) ? 16 : 4;
+}
+
+void ful__add_stem(ful__builder *b)
+{
+    const bool large = ful__large_stem(b);
     ful__add_conv(b, b->width, large ? 7 : 3, large ? 2 : 1, 1, "stem.conv");
     ful__add_norm(b, "stem.bn");
     ful__add_relu(b, "stem.relu");

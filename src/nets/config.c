@@ -18,6 +18,33 @@ enum { SIDE_MAX = 1024, CHANNELS_MAX = 4096, WIDTH_MAX = 1 << 14, CLASSES_MAX = 
     X("resnet56", "residual net for small images, 3 stages of 9 blocks", ful__build_resnet, 16, 3, 9, 9, 9, 0)                 \
     X("resnet18", "residual net, 4 stages of 2 blocks, 64..512 channels", ful__build_resnet, 64, 4, 2, 2, 2, 2)                \
     X("resnet34", "residual net, 4 stages of 3, 4, 6, 3 blocks, 64..512 channels", ful__build_resnet, 64, 4, 3, 4, 6, 3)       \
+    X("resnet50", "residual net of bottlenecks, 4 stages of 3, 4, 6, 3, 256..2048 channels", ful__build_resnet_bottleneck, 64, \
+      4, 3, 4, 6, 3)                                                                                                           \
+    X("resnet101", "residual net of bottlenecks, 4 stages of 3, 4, 23, 3, 256..2048 channels", ful__build_resnet_bottleneck,   \
+      64, 4, 3, 4, 23, 3)                                                                                                      \
+    X("preresnet20", "pre-activation residual net for small images, 3 stages of 3 blocks", ful__build_preresnet, 16, 3, 3, 3,  \
+      3, 0)                                                                                                                    \
+    X("preresnet56", "pre-activation residual net for small images, 3 stages of 9 blocks", ful__build_preresnet, 16, 3, 9, 9,  \
+      9, 0)                                                                                                                    \
+    X("preresnet110", "pre-activation residual net for small images, 3 stages of 18 blocks", ful__build_preresnet, 16, 3, 18,  \
+      18, 18, 0)                                                                                                               \
+    X("preresnet18", "pre-activation residual net, 4 stages of 2 blocks, 64..512 channels", ful__build_preresnet, 64, 4, 2, 2, \
+      2, 2)                                                                                                                    \
+    X("mobilenet_v2", "inverted residuals with ReLU6, 7 stages of 1, 2, 3, 4, 3, 3, 1 blocks", ful__build_mobilenet_v2, 32, 7, \
+      0, 0, 0, 0)                                                                                                              \
+    X("mobilenet_v3_small", "inverted residuals with squeeze-excite and hard-swish, 5 stages of 1, 2, 3, 2, 3 blocks",         \
+      ful__build_mobilenet_v3_small, 16, 5, 0, 0, 0, 0)                                                                        \
+    X("mobilenet_v3_large", "inverted residuals with squeeze-excite and hard-swish, 6 stages of 1, 2, 3, 4, 2, 3 blocks",      \
+      ful__build_mobilenet_v3_large, 16, 6, 0, 0, 0, 0)                                                                        \
+    X("convnext_atto", "ConvNeXt, 4 stages of 2, 2, 6, 2 blocks, 40..320 channels", ful__build_convnext, 40, 4, 2, 2, 6, 2)    \
+    X("convnext_femto", "ConvNeXt, 4 stages of 2, 2, 6, 2 blocks, 48..384 channels", ful__build_convnext, 48, 4, 2, 2, 6, 2)   \
+    X("convnext_pico", "ConvNeXt, 4 stages of 2, 2, 6, 2 blocks, 64..512 channels", ful__build_convnext, 64, 4, 2, 2, 6, 2)    \
+    X("convnext_nano", "ConvNeXt, 4 stages of 2, 2, 8, 2 blocks, 80..640 channels", ful__build_convnext, 80, 4, 2, 2, 8, 2)    \
+    X("convnext_tiny", "ConvNeXt, 4 stages of 3, 3, 9, 3 blocks, 96..768 channels", ful__build_convnext, 96, 4, 3, 3, 9, 3)    \
+    X("mixer_s", "MLP-Mixer of 512 channels and 8 blocks; each is a stage (depth, patch)", ful__build_mixer, 512, 8, 0, 0, 0,  \
+      0)                                                                                                                       \
+    X("mixer_b", "MLP-Mixer of 768 channels and 12 blocks; each is a stage (depth, patch)", ful__build_mixer, 768, 12, 0, 0,   \
+      0, 0)                                                                                                                    \
     X("dwnet_s", "depthwise-separable net, 4 stages of 1, 1, 2, 1 blocks, 16..128 channels", ful__build_dwnet, 16, 4, 1, 1, 2, \
       1)                                                                                                                       \
     X("dwnet_m", "depthwise-separable net, 4 stages of 1, 2, 3, 2 blocks, 32..256 channels", ful__build_dwnet, 32, 4, 1, 2, 3, \
@@ -115,10 +142,14 @@ ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out)
 static ful_status check_config(ful__builder *b)
 {
     const ful_net_config *c = b->config;
-    const bool mlp = b->arch->build == ful__build_mlp && b->arch->stages > 0;
+    const bool patches = b->arch->build == ful__build_mixer;
+    const bool own_depth = patches || (b->arch->build == ful__build_mlp && b->arch->stages > 0);
     FUL_TRY(check_int("width", c->width, 0, WIDTH_MAX));
-    FUL_FAIL_IF(c->depth != 0 && !mlp, FUL_ERR_CONFIG, "cannot build %s with depth=%d: only mlp has a depth of its own",
-                b->arch->name, c->depth);
+    FUL_FAIL_IF(c->depth != 0 && !own_depth, FUL_ERR_CONFIG,
+                "cannot build %s with depth=%d: only mlp and mixers have a depth to choose", b->arch->name, c->depth);
+    FUL_FAIL_IF(c->patch != 0 && !patches, FUL_ERR_CONFIG, "cannot build %s with patch=%d: it does not cut images into patches",
+                b->arch->name, c->patch);
+    FUL_TRY(check_int("patch", c->patch, 0, SIDE_MAX));
     FUL_TRY(check_int("depth", c->depth, 0, FUL__STAGES_MAX));
     FUL_TRY(check_int("height", c->height, 1, SIDE_MAX));
     FUL_TRY(check_int("in_channels", c->in_channels, 1, CHANNELS_MAX));
@@ -142,8 +173,7 @@ static void add_head(ful__builder *b)
     const ful_net_config *c = b->config;
     if (b->status != FUL_OK) return;
     const ful_shape s = b->g->nodes[b->end].shape;
-    if (b->arch->build != ful__build_mlp && (s.h > 1 || s.w > 1))
-        b->status = ful_graph_global_avg_pool(b->g, "pool", b->end, &b->end);
+    if (b->arch->build != ful__build_mlp && (s.h > 1 || s.w > 1)) ful__add_pool(b);
     ful__add_sites(b, "head");
     if (b->status == FUL_OK && c->dropout > 0)
         b->status = ful_graph_dropout(b->g, "dropout", b->end, &(ful_dropout_attr){.p = (float)c->dropout}, &b->end);
@@ -154,6 +184,7 @@ ful_status ful_net_build_graph(const ful_net_config *config, ful_graph **out)
 {
     FUL_FAIL_IF(!config || !out, FUL_ERR_ARG, "cannot build a net with config or out NULL: both are needed");
     ful__builder b = {.config = config};
+    ful_batchnorm_defaults(&b.norm);
     *out = NULL;
     FUL_FAIL_IF(!memchr(config->arch, '\0', sizeof config->arch) || !memchr(config->stem, '\0', sizeof config->stem) ||
                     !memchr(config->conv, '\0', sizeof config->conv),

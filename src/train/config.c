@@ -86,9 +86,11 @@ static const ful__key data_keys[] = {
     {NULL}};
 
 static const ful__key net_keys[] = {
-    {"arch", FUL__TEXT(NET, arch), .help = "resnet8 14 20 32 56, resnet18 34, dwnet_s dwnet_m dwnet_l, mlp, linear"},
+    {"arch", FUL__TEXT(NET, arch),
+     .help = "a net of doc/nets.md: resnet20, resnet50, mobilenet_v3_small, convnext_atto, mixer_s, ..."},
     {"width", FUL__INT(NET, width, 0, 65536), .help = "channels of the first stage; 0 = the arch's own"},
-    {"depth", FUL__INT(NET, depth, 0, 1000), .help = "mlp: hidden layers; 0 = the arch's own"},
+    {"depth", FUL__INT(NET, depth, 0, 1000), .help = "mlp: hidden layers, mixers: blocks; 0 = the arch's own"},
+    {"patch", FUL__INT(NET, patch, 0, 1024), .help = "mixers: side of a patch; 0 = 16, or 4 up to 64 px"},
     {"height", FUL__INT(NET, height, 0, 1024), .help = "input height = width; 0 = from the data set"},
     {"in_channels", FUL__INT(NET, in_channels, 0, 4096), .help = "input channels; 0 = from the data set"},
     {"classes", FUL__INT(NET, classes, 0, 1000000), .help = "0 = from the data set"},
@@ -98,7 +100,7 @@ static const ful__key net_keys[] = {
     {"conv", FUL__TEXT(NET, conv), .type = "auto | direct | winograd | patches",
      .help = "how convolutions are computed; auto = as a measurement on this machine prefers"},
     {"stem", FUL__TEXT(NET, stem), .type = "auto | small | large",
-     .help = "small 3x3, large 7x7/2 + max-pool; auto = small up to 64 px"},
+     .help = "small keeps an image's size, large takes a quarter of its side; auto = small up to 64 px"},
     {NULL}};
 
 static const char *const optimizers[] = {"sgd", "adamw", NULL};

@@ -149,9 +149,9 @@ static ful_status check_config(ful__builder *b)
                 "cannot build %s with depth=%d: only mlp and mixers have a depth to choose", b->arch->name, c->depth);
     FUL_FAIL_IF(c->patch != 0 && !patches, FUL_ERR_CONFIG, "cannot build %s with patch=%d: it does not cut images into patches",
                 b->arch->name, c->patch);
-    FUL_TRY(check_int("patch", c->patch, 0, SIDE_MAX));
     FUL_TRY(check_int("depth", c->depth, 0, FUL__STAGES_MAX));
     FUL_TRY(check_int("height", c->height, 1, SIDE_MAX));
+    FUL_TRY(check_int("patch", c->patch, 0, c->height));
     FUL_TRY(check_int("in_channels", c->in_channels, 1, CHANNELS_MAX));
     FUL_TRY(check_int("classes", c->classes, 2, CLASSES_MAX));
     FUL_TRY(check_probability("dropout", c->dropout));

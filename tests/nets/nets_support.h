@@ -22,6 +22,19 @@ static inline ful_net_config net_config(const char *arch, int height, int channe
     return c;
 }
 
+/* Every architecture in a size for tests: of few channels where its own are many. */
+static inline ful_net_config family_config(const char *arch, int height, int channels, int classes)
+{
+    static const struct {
+        const char *family;
+        int width;
+    } widths[] = {{"resnet", 8}, {"preresnet", 8}, {"convnext", 16}, {"mixer", 32}};
+    ful_net_config c = net_config(arch, height, channels, classes);
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (strncmp(arch, widths[i].family, strlen(widths[i].family)) == 0) c.width = widths[i].width;
+    return c;
+}
+
 /* Another item of the moe list: a conv mixture on a stage, an MLP mixture at the head; dense > 0: its dense twin. */
 static inline ful_moe_site *add_site(ful_net_config *c, const char *at, int hidden, int dense)
 {

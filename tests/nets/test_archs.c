@@ -63,6 +63,14 @@ static void test_published_numbers(void **state)
     }
 }
 
+/* The node of that name, -1 if there is none. */
+static ful_node find_node(const ful_graph *g, const char *name)
+{
+    for (int i = 0; i < g->count; i++)
+        if (strcmp(g->nodes[i].name, name) == 0) return i;
+    return -1;
+}
+
 /* A step and a prediction; what the kernels counted is what the account says, exactly. */
 static void run_and_count(const ful_net_config *c, int n)
 {
@@ -104,8 +112,7 @@ static void test_all_run(void **state)
 {
     (void)state;
     for (const ful_arch_about *arch = ful_arch_names(); arch->name; arch++) {
-        ful_net_config c = net_config(arch->name, 28, 1, 10);
-        if (strncmp(arch->name, "resnet", 6) == 0) c.width = 8;
+        const ful_net_config c = family_config(arch->name, 28, 1, 10);
         run_and_count(&c, 2);
     }
 }
@@ -127,6 +134,36 @@ static void test_sizes(void **state)
     run_and_count(&c, 1);
 }
 
+/* The first layers shrink a large image to a quarter of its side, and leave a small one as it is; patches are as told. */
+static void test_stems(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arch, *node;
+    } ends[] = {{"resnet50", "stage1.2.relu3"},         {"preresnet18", "stage1.1.add"}, {"mobilenet_v2", "stage2.1.add"},
+                {"mobilenet_v3_large", "stage2.1.add"}, {"convnext_atto", "stem.norm"},  {"mixer_s", "stem.conv"}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        for (int large = 0; large < 2; large++) {
+            ful_net_config c = family_config(ends[i].arch, 48, 3, 10);
+            ful_graph *g = NULL;
+            if (large) snprintf(c.stem, sizeof c.stem, "large");
+            assert_ok(ful_net_build_graph(&c, &g));
+            const ful_node node = find_node(g, ends[i].node);
+            if (node < 0) fail_msg("no node '%s' in %s", ends[i].node, ends[i].arch);
+            const int patch = i == 5 ? (large ? 16 : 4) : large ? 4 : 1;
+            assert_int_equal(g->nodes[node].shape.h, 48 / patch);
+            ful_graph_destroy(&g);
+        }
+    ful_net_config c = family_config("mixer_s", 48, 3, 10);
+    c.patch = 8;
+    c.depth = 3;
+    run_and_count(&c, 2);
+    c = family_config("mobilenet_v3_small", 96, 3, 10);
+    c.width = 24;
+    c.drop_path = 0.2;
+    run_and_count(&c, 2);
+}
+
 static void test_mixtures_run(void **state)
 {
     (void)state;
@@ -144,6 +181,18 @@ static void test_mixtures_run(void **state)
     run_and_count(&c, 4);
     for (int i = 0; i < c.n_moe; i++) c.moe[i].dense = 24;
     run_and_count(&c, 4);
+    static const char *const families[] = {"resnet50",           "preresnet20",   "mobilenet_v2",
+                                           "mobilenet_v3_small", "convnext_atto", "mixer_s"};
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        c = family_config(families[i], 16, 3, 5);
+        add_site(&c, "stage2", 12, 0)->place = i == 4 ? FUL_PLACE_REPLACE : FUL_PLACE_APPEND;
+        pixel = add_site(&c, "stage3", 8, 0);
+        ful_moe_defaults(&pixel->moe, FUL_EXPERT_MLP);
+        pixel->moe.token = FUL_TOKEN_PIXEL;
+        add_site(&c, "head", 16, 0);
+        for (int k = 0; k < c.n_moe; k++) c.moe[k].moe.capacity_permille = 0;
+        run_and_count(&c, 3);
+    }
     c = net_config("mlp", 8, 1, 4);
     c.depth = 3;
     c.width = 12;
@@ -152,13 +201,6 @@ static void test_mixtures_run(void **state)
     for (int i = 0; i < c.n_moe; i++) c.moe[i].moe.capacity_permille = 0;
     c.moe[1].place = FUL_PLACE_REPLACE;
     run_and_count(&c, 5);
-}
-
-static bool has_node(const ful_graph *g, const char *name)
-{
-    for (int i = 0; i < g->count; i++)
-        if (strcmp(g->nodes[i].name, name) == 0) return true;
-    return false;
 }
 
 static void test_names(void **state)
@@ -177,8 +219,8 @@ static void test_names(void **state)
                                         "stage2.0.drop",    "stage2.0.add", "stage1.ffn.add", "stage3.moe",
                                         "stage3.site2.moe", "head.moe",     "dropout",        "fc"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!has_node(g, names[i])) fail_msg("no node '%s'", names[i]);
-    assert_false(has_node(g, "stage1.0.conv1"));
+        if (find_node(g, names[i]) < 0) fail_msg("no node '%s'", names[i]);
+    assert_int_equal(find_node(g, "stage1.0.conv1"), -1);
     ful_graph_destroy(&g);
 }
 
@@ -200,6 +242,8 @@ static void test_bad_configs(void **state)
     REFUSED(c.width = -1, "width=-1");
     REFUSED(c.width = 1 << 20, "width=1048576: it must be in 0..16384");
     REFUSED(c.depth = 2, "depth=2");
+    REFUSED(c.patch = 4, "patch=4: it does not cut images");
+    REFUSED((strcpy(c.arch, "mixer_s"), c.patch = 33), "patch=33: it must be in 0..32");
     REFUSED(c.height = 0, "height=0");
     REFUSED(c.in_channels = 0, "in_channels=0");
     REFUSED(c.classes = 1, "classes=1");
@@ -241,8 +285,13 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published_numbers), cmocka_unit_test(test_all_run), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_mixtures_run),      cmocka_unit_test(test_names),   cmocka_unit_test(test_bad_configs),
+        cmocka_unit_test(test_published_numbers),
+        cmocka_unit_test(test_all_run),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_stems),
+        cmocka_unit_test(test_mixtures_run),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_bad_configs),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

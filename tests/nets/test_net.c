@@ -69,6 +69,32 @@ static void test_learns(void **state)
     learn(&c, 30, 0.1f);
 }
 
+/* Every net has a way down: on one batch, over and over, its loss falls. */
+static void test_all_descend(void **state)
+{
+    (void)state;
+    enum { N = 8, STEPS = 6 };
+    for (const ful_arch_about *arch = ful_arch_names(); arch->name; arch++) {
+        ful_net_config c = family_config(arch->name, 12, 1, 3);
+        snprintf(c.conv, sizeof c.conv, "direct");
+        ful_net *net = make_net(&c, N, true, 4);
+        batch b = random_batch(net, N);
+        ful_step step = {.n = N, .x = b.x, .label = b.label};
+        double first = 0;
+        draw(&b, c.height, 1);
+        for (int i = 0; i < STEPS; i++) {
+            step.step = (uint64_t)i;
+            assert_ok(ful_net_train_step(net, &step));
+            if (i == 0) first = step.loss;
+            descend(net, 0.02f);
+            ful_net_after_step(net, &step);
+        }
+        if (!(step.loss < 0.95 * first)) fail_msg("%s: loss %g -> %g", arch->name, first, step.loss);
+        free_batch(&b);
+        ful_net_destroy(&net);
+    }
+}
+
 /* The same rows alone, in threes and all at once: the same bits; labels only feed statistics. (Which algorithm a convolution
  * runs may depend on the batch a net is planned for; here it is given.) */
 static void split_batches(void)
@@ -362,15 +388,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns),
-        cmocka_unit_test(test_batch_split),
-        cmocka_unit_test(test_same_backbone),
-        cmocka_unit_test(test_initial_values),
-        cmocka_unit_test(test_touched),
-        cmocka_unit_test(test_gradients_add),
-        cmocka_unit_test(test_nan_is_named),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_no_allocation_in_a_step),
+        cmocka_unit_test(test_learns),         cmocka_unit_test(test_all_descend),
+        cmocka_unit_test(test_batch_split),    cmocka_unit_test(test_same_backbone),
+        cmocka_unit_test(test_initial_values), cmocka_unit_test(test_touched),
+        cmocka_unit_test(test_gradients_add),  cmocka_unit_test(test_nan_is_named),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_no_allocation_in_a_step),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

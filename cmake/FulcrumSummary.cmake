@@ -10,7 +10,7 @@ message(STATUS "Fulcrum ${PROJECT_VERSION} (${CMAKE_BUILD_TYPE}, ${CMAKE_C_COMPI
 message(STATUS "  threads      ${FULCRUM_PARALLEL}")
 message(STATUS "  oneDNN       ${dnnl_version}")
 message(STATUS "  jansson      ${JANSSON_VERSION}, libyaml ${YAML_VERSION}, xxHash ${XXHASH_VERSION}")
-message(STATUS "  images       libpng ${PNG_VERSION_STRING}, TurboJPEG ${TURBOJPEG_VERSION}, zlib ${ZLIB_VERSION_STRING}")
+message(STATUS "  images       libpng ${PNG_VERSION_STRING}, libjpeg-turbo ${JPEG_VERSION}, zlib ${ZLIB_VERSION_STRING}")
 message(STATUS "  tests        ${FULCRUM_BUILD_TESTS}")
 message(STATUS "  fuzz targets ${FULCRUM_BUILD_FUZZ}")
 message(STATUS "  examples     ${FULCRUM_BUILD_EXAMPLES}")

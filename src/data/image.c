@@ -2,9 +2,9 @@
 /* One image, whatever its format: told apart by its first bytes, decoded, brought to size. */
 #include "data/image.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <turbojpeg.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -37,7 +37,8 @@ static ful_status format_of(const char *name, const uint8_t *bytes, size_t n, fo
 
 void ful__decoder_deinit(ful__decoder *d)
 {
-    if (d->jpeg) tjDestroy(d->jpeg);
+    ful__jpeg_close(&d->jpeg);
+    ful__free(d->converted);
     ful__free(d->raw);
     ful__free(d->scratch);
     *d = (ful__decoder){0};
@@ -66,28 +67,81 @@ ful_status ful__image_probe(ful__decoder *d, const char *name, const void *bytes
 {
     format kind;
     FUL_TRY(format_of(name, bytes, n, &kind));
-    return kind == JPEG ? ful__jpeg_probe(d, name, bytes, n, height, width) : ful__png_probe(name, bytes, n, height, width);
+    return kind == JPEG ? ful__jpeg_open(d, name, bytes, n, height, width) : ful__png_probe(name, bytes, n, height, width);
+}
+
+/* The largest of 1/8, 1/4, 1/2 that leaves both sides `spare` times what is wanted. */
+static int choose_denominator(double h, double w, int out_h, int out_w, int spare)
+{
+    int k = 1;
+    while (out_h > 0 && k < 8 && h / (2 * k) >= spare * out_h && w / (2 * k) >= spare * out_w) k *= 2;
+    return k;
 }
 
 ful_status ful__image_decode(ful__decoder *d, const char *name, const void *bytes, size_t n, int height, int width,
                              int channels, bool fit, uint8_t *hwc_out)
 {
     format kind;
-    FUL_TRY(format_of(name, bytes, n, &kind));
-    if (!fit) {
-        int h = 0, w = 0;
-        FUL_TRY(ful__image_probe(d, name, bytes, n, &h, &w));
-        FUL_FAIL_IF(
-            h != height || w != width, FUL_ERR_DATA,
-            "cannot use image '%s' of %dx%d pixels in a set of %dx%d: all must be of one size, or data.size must be given",
-            name, w, h, width, height);
-    }
+    int h = 0, w = 0;
     ful__pixels decoded;
-    if (kind == JPEG)
-        FUL_TRY(ful__jpeg_decode(d, name, bytes, n, fit ? height : 0, channels, &decoded));
-    else
+    FUL_TRY(format_of(name, bytes, n, &kind));
+    FUL_TRY(ful__image_probe(d, name, bytes, n, &h, &w));
+    FUL_FAIL_IF(!fit && (h != height || w != width), FUL_ERR_DATA,
+                "cannot use image '%s' of %dx%d pixels in a set of %dx%d: all must be of one size, or data.size must be given",
+                name, w, h, width, height);
+    if (kind == JPEG) {
+        const int shorter = h < w ? h : w; /* twice as large as wanted: the rest is averaged exactly */
+        const int k = fit ? choose_denominator(shorter, shorter, height, height, 2) : 1;
+        const ful__region all = {0, 0, (h + k - 1) / k, (w + k - 1) / k};
+        FUL_TRY(ful__jpeg_read(d, name, &all, k, channels, &decoded));
+    } else {
         FUL_TRY(ful__png_decode(d, name, bytes, n, &decoded));
+    }
     return ful__fit(d, &decoded, height, width, channels, hwc_out);
+}
+
+/* The pixels a box touches, at 1/k. */
+static ful__region region_of(const ful__box *box, int k)
+{
+    const ful__region r = {(int)(box->y / k), (int)(box->x / k), (int)ceil((box->y + box->h) / k),
+                           (int)ceil((box->x + box->w) / k)};
+    return (ful__region){r.y, r.x, r.h - r.y, r.w - r.x};
+}
+
+static ful_status convert(ful__decoder *d, ful__pixels *p, int channels)
+{
+    const size_t bytes = (size_t)p->height * (size_t)p->width * (size_t)channels;
+    if (p->channels == channels) return FUL_OK;
+    if (bytes > d->converted_bytes) {
+        FUL_TRY(ful__realloc(&d->converted, bytes, 1, "a decoded image"));
+        d->converted_bytes = bytes;
+    }
+    FUL_TRY(ful__fit(d, p, p->height, p->width, channels, d->converted));
+    *p = (ful__pixels){.data = d->converted, .height = p->height, .width = p->width, .channels = channels};
+    return FUL_OK;
+}
+
+ful_status ful__image_read_part(ful__decoder *d, const char *name, const void *bytes, size_t n, const ful__box *crop, int out_h,
+                                int out_w, int channels, ful__view *view, ful__box *box)
+{
+    format kind;
+    ful__pixels p;
+    FUL_TRY(format_of(name, bytes, n, &kind));
+    const int k = kind == JPEG ? choose_denominator(crop->h, crop->w, out_h, out_w, 1) : 1;
+    const ful__region r = region_of(crop, k);
+    if (kind == JPEG) {
+        FUL_TRY(ful__jpeg_read(d, name, &r, k, channels, &p));
+    } else {
+        FUL_TRY(ful__png_decode(d, name, bytes, n, &p));
+        p.stride = (size_t)p.width * (size_t)p.channels;
+        p.data += (size_t)r.y * p.stride + (size_t)(r.x * p.channels);
+        p.height = r.h;
+        p.width = r.w;
+    }
+    FUL_TRY(convert(d, &p, channels));
+    *view = (ful__view){p.data, p.stride ? p.stride : (size_t)p.width * (size_t)channels, p.height, p.width, channels};
+    *box = (ful__box){crop->y / k - r.y, crop->x / k - r.x, crop->h / k, crop->w / k};
+    return FUL_OK;
 }
 
 ful_status ful_image_decode(const char *name, const void *bytes, uint64_t n_bytes, int size, int channels, uint8_t *hwc_out)

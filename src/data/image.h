@@ -6,6 +6,7 @@
 #ifndef FUL_DATA_IMAGE_H
 #define FUL_DATA_IMAGE_H
 
+#include "data/resample.h"
 #include <fulcrum/status.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,19 +17,24 @@ typedef struct ful__pixels {
     const uint8_t *data;
     int height, width, channels;
     bool planar;
+    size_t stride; /* bytes from row to row where rows have gaps; 0: they have none. Not with planar */
 } ful__pixels;
+
+typedef struct ful__jpeg ful__jpeg;
 
 /* What a thread needs to decode one image after another; zero-initialised, grows as needed. */
 typedef struct ful__decoder {
-    void *jpeg;   /* tjhandle */
+    ful__jpeg *jpeg;
     uint8_t *raw; /* decoded pixels before fitting */
     size_t raw_bytes;
+    uint8_t *converted; /* part of them with other channels */
+    size_t converted_bytes;
     uint64_t *scratch; /* resize.c */
     size_t scratch_words;
 } ful__decoder;
 void ful__decoder_deinit(ful__decoder *d);
 
-/* Height and width by the header alone. */
+/* Height and width by the header alone, which stays read for ful__image_read_part. */
 ful_status ful__image_probe(ful__decoder *d, const char *name, const void *bytes, size_t n, int *height,
                             int *width) FUL_CHECK_RESULT;
 
@@ -39,11 +45,25 @@ ful_status ful__image_probe(ful__decoder *d, const char *name, const void *bytes
 ful_status ful__image_decode(ful__decoder *d, const char *name, const void *bytes, size_t n, int height, int width,
                              int channels, bool fit, uint8_t *hwc_out) FUL_CHECK_RESULT;
 
-/* The formats' own readers (image_jpeg.c, image_png.c): d->raw filled, *out describes it. min_side: 0, or the side the image
- * will be fitted to, so that a JPEG may be decoded at 1/2, 1/4 or 1/8 when that is still twice as large. */
-ful_status ful__jpeg_probe(ful__decoder *d, const char *name, const void *bytes, size_t n, int *h, int *w) FUL_CHECK_RESULT;
-ful_status ful__jpeg_decode(ful__decoder *d, const char *name, const void *bytes, size_t n, int min_side, int channels,
-                            ful__pixels *out) FUL_CHECK_RESULT;
+/*
+ * Part of the image that was probed just before with the same bytes, to be resampled to out_h x out_w: *view holds the part
+ * `crop` (whole pixels, inside the image) and *box says where in it. A JPEG is decoded there alone, and at 1/2, 1/4 or 1/8 when
+ * the crop is still as large as what it is resampled to; the view is borrowed until the decoder is used again. What lies
+ * outside is not looked at, so damage there may go unnoticed.
+ */
+ful_status ful__image_read_part(ful__decoder *d, const char *name, const void *bytes, size_t n, const ful__box *crop, int out_h,
+                                int out_w, int channels, ful__view *view, ful__box *box) FUL_CHECK_RESULT;
+
+/* The formats' own readers (image_jpeg.c, image_png.c): *out describes what lies in d->raw. */
+typedef struct ful__region {
+    int y, x, h, w;
+} ful__region;
+/* Reads the header; then a region of the image at 1/denominator (1, 2, 4, 8; sides rounded up), in pixels of that size. The
+ * bytes must be there for both. */
+ful_status ful__jpeg_open(ful__decoder *d, const char *name, const void *bytes, size_t n, int *h, int *w) FUL_CHECK_RESULT;
+ful_status ful__jpeg_read(ful__decoder *d, const char *name, const ful__region *region, int denominator, int channels,
+                          ful__pixels *out) FUL_CHECK_RESULT;
+void ful__jpeg_close(ful__jpeg **jpeg);
 ful_status ful__png_probe(const char *name, const void *bytes, size_t n, int *h, int *w) FUL_CHECK_RESULT;
 ful_status ful__png_decode(ful__decoder *d, const char *name, const void *bytes, size_t n, ful__pixels *out) FUL_CHECK_RESULT;
 ful_status ful__image_check_size(const char *name, int64_t h, int64_t w) FUL_CHECK_RESULT; /* the limits above */

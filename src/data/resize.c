@@ -128,7 +128,9 @@ ful_status ful__fit(ful__decoder *d, const ful__pixels *in, int height, int widt
 {
     const size_t h = (size_t)in->height, w = (size_t)in->width, c = (size_t)in->channels;
     grid g = {.data = in->data,
-              .row = in->planar ? w : w * c,
+              .row = in->planar   ? w
+                     : in->stride ? in->stride
+                                  : w * c,
               .column = in->planar ? 1 : c,
               .channel = in->planar ? h * w : 1,
               .channels = in->channels};
@@ -136,7 +138,7 @@ ful_status ful__fit(ful__decoder *d, const ful__pixels *in, int height, int widt
         const size_t m = h < w ? h : w;
         g.data += (h - m) / 2 * g.row + (w - m) / 2 * g.column;
         if ((int)m != height) return resample(d, &g, (uint32_t)m, (uint32_t)height, channels, hwc_out);
-    } else if (!in->planar && in->channels == channels) {
+    } else if (!in->planar && in->channels == channels && g.row == w * c) {
         memcpy(hwc_out, in->data, h * w * c);
         return FUL_OK;
     }

@@ -172,12 +172,12 @@ void encode_png(blob *out, const uint8_t *hwc, int h, int w, int kind)
     free(bytes);
 }
 
-static void put_jpeg(blob *out, const uint8_t *pixels, int h, int w, int format, int subsampling, int quality)
+static void put_jpeg(blob *out, const uint8_t *pixels, int h, int w, int format, int subsampling, int quality, int flags)
 {
     unsigned char *jpeg = NULL;
     unsigned long n = 0;
     tjhandle t = tjInitCompress();
-    assert_int_equal(tjCompress2(t, pixels, w, 0, h, format, &jpeg, &n, subsampling, quality, 0), 0);
+    assert_int_equal(tjCompress2(t, pixels, w, 0, h, format, &jpeg, &n, subsampling, quality, flags), 0);
     out->n = 0;
     blob_add(out, jpeg, n);
     tjFree(jpeg);
@@ -186,12 +186,18 @@ static void put_jpeg(blob *out, const uint8_t *pixels, int h, int w, int format,
 
 void encode_jpeg(blob *out, const uint8_t *hwc, int h, int w, int channels, int quality)
 {
-    put_jpeg(out, hwc, h, w, channels == 1 ? TJPF_GRAY : TJPF_RGB, channels == 1 ? TJSAMP_GRAY : TJSAMP_444, quality);
+    put_jpeg(out, hwc, h, w, channels == 1 ? TJPF_GRAY : TJPF_RGB, channels == 1 ? TJSAMP_GRAY : TJSAMP_444, quality, 0);
+}
+
+void encode_jpeg_kind(blob *out, const uint8_t *rgb, int h, int w, int kind)
+{
+    static const int sampling[JPEG_KINDS] = {TJSAMP_444, TJSAMP_422, TJSAMP_420, TJSAMP_440, TJSAMP_420};
+    put_jpeg(out, rgb, h, w, TJPF_RGB, sampling[kind], 90, kind == 4 ? TJFLAG_PROGRESSIVE : 0);
 }
 
 void encode_jpeg_cmyk(blob *out, const uint8_t *cmyk, int h, int w)
 {
-    put_jpeg(out, cmyk, h, w, TJPF_CMYK, TJSAMP_444, 100);
+    put_jpeg(out, cmyk, h, w, TJPF_CMYK, TJSAMP_444, 100, 0);
 }
 
 /* ---- archives ---- */

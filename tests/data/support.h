@@ -40,6 +40,9 @@ enum { PNG_GREY = 1, PNG_RGB = 3, PNG_RGBA = 4, PNG_GREY_ALPHA = 2, PNG_PALETTE 
 /* hwc has the channels of the kind (palette: 3, of at most 256 colours; RGB16: 3, each byte doubled to 16 bits). */
 void encode_png(blob *out, const uint8_t *hwc, int h, int w, int kind);
 void encode_jpeg(blob *out, const uint8_t *hwc, int h, int w, int channels, int quality);
+/* RGB in the ways cameras and programs write it: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:2:0 progressive. */
+enum { JPEG_KINDS = 5 };
+void encode_jpeg_kind(blob *out, const uint8_t *rgb, int h, int w, int kind);
 void encode_jpeg_cmyk(blob *out, const uint8_t *cmyk, int h, int w);
 
 /* An archive of (name, bytes) entries. */

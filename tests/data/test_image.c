@@ -227,6 +227,65 @@ static void test_planar(void **state)
     ful__decoder_deinit(&d);
 }
 
+/* ---- parts ---- */
+
+/* A part is what stands there in the whole image, whatever its place, the sampling of colours and the scale. */
+static void check_parts(const blob *file, int h, int w, int channels, int out)
+{
+    ful__decoder whole = {0}, part = {0};
+    int ph = 0, pw = 0, reduced = 0;
+    ful__view all, view;
+    ful__box box;
+    const ful__box everything = {0, 0, h, w};
+    for (int k = 0; k < 60; k++) {
+        const int ch = 1 + k * 37 % h, cw = 1 + k * 53 % w;
+        const ful__box crop = {k * 29 % (h - ch + 1), k * 31 % (w - cw + 1), ch, cw};
+        assert_ok(ful__image_probe(&part, "x", file->data, file->n, &ph, &pw));
+        assert_int_equal(ph, h);
+        assert_int_equal(pw, w);
+        assert_ok(ful__image_read_part(&part, "x", file->data, file->n, &crop, out, out, channels, &view, &box));
+        const int scale = (int)(crop.h / box.h + 0.5); /* the whole image at the same scale: ask for as many pixels */
+        assert_ok(ful__image_probe(&whole, "x", file->data, file->n, &ph, &pw));
+        assert_ok(
+            ful__image_read_part(&whole, "x", file->data, file->n, &everything, h / scale, w / scale, channels, &all, &box));
+        assert_int_equal(all.h, (h + scale - 1) / scale);
+        const int y0 = (int)crop.y / scale, x0 = (int)crop.x / scale;
+        assert_int_equal(view.channels, channels);
+        assert_true(view.h >= ch / scale && view.w >= cw / scale && y0 + view.h <= all.h && x0 + view.w <= all.w);
+        for (int y = 0; y < view.h; y++)
+            assert_memory_equal(view.data + (size_t)y * view.stride,
+                                all.data + (size_t)(y0 + y) * all.stride + (size_t)(x0 * channels),
+                                (size_t)(view.w * channels));
+        reduced += scale > 1;
+    }
+    assert_true(out == 0 ? reduced == 0 : out > 12 || reduced > 0);
+    ful__decoder_deinit(&whole);
+    ful__decoder_deinit(&part);
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    enum { H = 150, W = 211 };
+    static uint8_t rgb[H * W * 3], cmyk[H * W * 4];
+    blob file = {0};
+    test_image(5, H, W, 3, rgb);
+    for (size_t i = 0; i < sizeof cmyk; i++) cmyk[i] = (uint8_t)(i * 7 % 251);
+    for (int out = 0; out <= 24; out += 12) { /* 0: never reduced */
+        for (int kind = 0; kind < JPEG_KINDS; kind++) {
+            encode_jpeg_kind(&file, rgb, H, W, kind);
+            check_parts(&file, H, W, 3, out);
+            check_parts(&file, H, W, 1, out);
+        }
+        encode_jpeg_cmyk(&file, cmyk, H, W);
+        check_parts(&file, H, W, 3, out);
+        encode_png(&file, rgb, H, W, PNG_RGB);
+        check_parts(&file, H, W, 3, 0);
+        check_parts(&file, H, W, 1, 0);
+    }
+    blob_free(&file);
+}
+
 /* ---- what must be refused ---- */
 
 static void put_be32(uint8_t *p, uint32_t v)
@@ -327,9 +386,9 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_png_kinds), cmocka_unit_test(test_jpeg_kinds),    cmocka_unit_test(test_jpeg_reduced),
-        cmocka_unit_test(test_resize),    cmocka_unit_test(test_planar),        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_load),      cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_png_kinds), cmocka_unit_test(test_jpeg_kinds), cmocka_unit_test(test_jpeg_reduced),
+        cmocka_unit_test(test_resize),    cmocka_unit_test(test_planar),     cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_hostile),   cmocka_unit_test(test_load),       cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

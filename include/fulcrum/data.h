@@ -44,13 +44,26 @@ typedef struct ful_augment {
 typedef enum ful_ten_crop { FUL_TEN_CROP_NONE, FUL_TEN_CROP_LOGITS, FUL_TEN_CROP_PROBABILITIES } ful_ten_crop;
 FUL_API void ful_augment_defaults(ful_augment *augment);
 
+typedef enum ful_labels { FUL_LABELS_FINE, FUL_LABELS_COARSE } ful_labels; /* of CIFAR-100 */
+typedef enum ful_emnist {
+    FUL_EMNIST_BALANCED,
+    FUL_EMNIST_BYCLASS,
+    FUL_EMNIST_BYMERGE,
+    FUL_EMNIST_DIGITS,
+    FUL_EMNIST_LETTERS,
+    FUL_EMNIST_MNIST
+} ful_emnist;
+typedef enum ful_on_error { FUL_ON_ERROR_STOP, FUL_ON_ERROR_SKIP } ful_on_error;
+
 /* The `data:` block of a configuration. */
 typedef struct ful_data_config {
-    char name[FUL_NAME_MAX];  /* clusters | cifar10 | cifar100 | mnist | folder | pack: what lies at `path` (default "clusters")
-                               */
+    char name[FUL_NAME_MAX];  /* one of ful_data_kinds: what lies at `path` (default "clusters") */
     char path[FUL_PATH_MAX];  /* root; "" = $FULCRUM_DATA/<name> (FULCRUM_DATA default ../shared/data). Layouts are recognised,
                                  see ful_dataset_open */
     char cache[FUL_PATH_MAX]; /* folder of decoded caches; "" = $XDG_CACHE_HOME/fulcrum or ~/.cache/fulcrum */
+    ful_labels labels;        /* cifar100: 100 fine or 20 coarse classes (default fine) */
+    ful_emnist emnist;        /* emnist: which of its parts (default balanced) */
+    ful_on_error on_error;    /* a damaged image: stop and name it, or leave it out, count and report it (default stop) */
     int size;                 /* height = width images are brought to; 0 = the set's own (default 0) */
     int channels;             /* 1 or 3; 0 = the set's own (default 0) */
     int train_limit, test_limit; /* use only the first n of each class-balanced, seed-free order; 0 = all (default 0) */
@@ -74,10 +87,11 @@ FUL_API void ful_data_config_defaults(ful_data_config *config);
 typedef struct ful_dataset ful_dataset; /* immutable after open; may be shared by threads and loaders */
 
 /*
- * Opens one split. Recognised layouts under path: a folder or .tar/.tar.gz (train.tar.gz, test.tar.gz | train/, test/ |
- * train/, val/) of class/file.{jpg,jpeg,png}; the CIFAR-10/100 binary batches; IDX files (.gz or not); a pack written by
- * ful_dataset_pack. Classes are numbered in byte order of their names. A set is decoded once into config->cache.
- * Errors: FUL_ERR_DATA / FUL_ERR_FORMAT naming the file and the rule it breaks; FUL_ERR_CONFIG.
+ * Opens one split. Recognised layouts under path (doc/data.md): train and test (or val), each a folder or .tar/.tar.gz of
+ * class/file.{jpg,jpeg,png}; ImageNet and Tiny-ImageNet in their own layouts, unpacked or in their archives; WebDataset shards;
+ * the CIFAR-10/100 binary batches; IDX files (.gz or not); a pack written by ful_dataset_pack. Classes are numbered in byte
+ * order of their names, or as their set numbers them. A set is decoded once into config->cache. Errors: FUL_ERR_DATA /
+ * FUL_ERR_FORMAT naming the file and the rule it breaks; FUL_ERR_CONFIG.
  */
 FUL_API ful_status ful_dataset_open(const ful_data_config *config, ful_split split, ful_dataset **out) FUL_CHECK_RESULT;
 FUL_API void ful_dataset_destroy(ful_dataset **dataset);

@@ -20,14 +20,17 @@ typedef struct ful__findings {
 typedef struct ful__build_spec {
     const char *name;        /* for messages; borrowed */
     const char *path;        /* the pack to write; NULL: in memory; borrowed */
-    bool check_only;         /* decode, count, keep nothing */
-    ful__findings *findings; /* NULL: the first bad image ends the build */
+    bool check_only;         /* decode at full size, count, keep no pixels but `infos` */
+    ful__findings *findings; /* NULL: the first bad image ends the build, unless */
+    bool skip_bad;           /* bad images are left out, counted and, the first of them, logged */
     int size, channels;      /* as in ful_data_config: 0 = the set's own */
     int split;
     uint64_t key;
 } ful__build_spec;
 
 typedef struct ful__item ful__item; /* an image waiting to be decoded */
+struct ful__store;
+struct ful__store_buffer;
 
 typedef struct ful__build {
     ful__build_spec spec;
@@ -39,22 +42,27 @@ typedef struct ful__build {
     /* images done */
     int64_t count, capacity;
     int32_t *labels, *clusters; /* clusters only where a generator sets them */
+    ful__image_info *infos;     /* check_only: of every image that is not damaged */
     /* the block being collected */
     ful__item *items;
     int n_items, max_items;
     size_t item_bytes;
     uint8_t *block;
-    ful__decoder *decoders; /* one a thread */
+    ful__decoder *decoders;            /* one a thread */
+    struct ful__store_buffer *buffers; /* likewise */
     int n_decoders;
+    int64_t skipped; /* stays readable after deinit */
 } ful__build;
 
 /* On failure of any call: deinit. */
 ful_status ful__build_init(ful__build *b, const ful__build_spec *spec) FUL_CHECK_RESULT;
 ful_status ful__build_class(ful__build *b, const char *name, int *label_out) FUL_CHECK_RESULT; /* finds or adds */
 
-/* own_channels: what the set has when spec.channels is 0. name is copied. */
-ful_status ful__build_add_file(ful__build *b, const char *path, int label) FUL_CHECK_RESULT;
-/* Takes over bytes (from ful__calloc), on failure too. */
+/* Image i of a store, which is borrowed until the next flush. */
+ful_status ful__build_add_stored(ful__build *b, const struct ful__store *store, int64_t i) FUL_CHECK_RESULT;
+/* All of them, and their classes as they are numbered; to a build that is empty (build_store.c). */
+ful_status ful__build_add_store(ful__build *b, const struct ful__store *store) FUL_CHECK_RESULT;
+/* Takes over bytes (from ful__calloc), on failure too. name is copied. */
 ful_status ful__build_take_encoded(ful__build *b, const char *name, int label, uint8_t *bytes, size_t n) FUL_CHECK_RESULT;
 /* The pixels remain the caller's and must stay until the next flush. */
 ful_status ful__build_add_raw(ful__build *b, const char *name, int label, const ful__pixels *pixels) FUL_CHECK_RESULT;

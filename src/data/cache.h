@@ -15,4 +15,7 @@
  */
 ful_status ful__cache_open(const ful_data_config *config, const ful__source *source, ful__pack *out) FUL_CHECK_RESULT;
 
+/* All images of a source that is no pack into an empty build; listed: its store, or NULL. */
+ful_status ful__cache_fill(const ful__source *source, const struct ful__store *listed, ful__build *b) FUL_CHECK_RESULT;
+
 #endif

@@ -37,8 +37,10 @@ ful_status ful__cifar_classes(const ful__bytes *names, int classes, ful__build *
     return FUL_OK;
 }
 
-ful_status ful__cifar_read(const ful__bytes *file, int label_bytes, ful__build *b)
+ful_status ful__cifar_read(const ful__bytes *file, ful__layout layout, ful_labels level, ful__build *b)
 {
+    const int label_bytes = layout == FUL__LAYOUT_CIFAR10 ? 1 : 2; /* CIFAR-100: coarse, then fine */
+    const size_t label_at = label_bytes == 2 && level == FUL_LABELS_FINE;
     const size_t record = (size_t)label_bytes + PIXEL_BYTES;
     FUL_FAIL_IF(file->n == 0, FUL_ERR_FORMAT, "cannot read CIFAR batch '%s': it is empty", file->name);
     FUL_FAIL_IF(file->n > FUL__RAW_FILE_MAX, FUL_ERR_FORMAT,
@@ -48,7 +50,7 @@ ful_status ful__cifar_read(const ful__bytes *file, int label_bytes, ful__build *
                 "or of another kind",
                 file->name, file->n, record, label_bytes, PIXEL_BYTES);
     for (size_t at = 0; at < file->n; at += record) {
-        const int label = file->data[at + (size_t)label_bytes - 1]; /* CIFAR-100: coarse, then fine */
+        const int label = file->data[at + label_at];
         FUL_FAIL_IF(label >= b->classes.count, FUL_ERR_FORMAT,
                     "cannot read CIFAR batch '%s': image %zu has label %d, labels must be in 0..%d", file->name, at / record,
                     label, b->classes.count - 1);

@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "data/classes.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "core/error.h"
 #include "core/mem.h"
 #include "data/limits.h"
 #include "data/text.h"
+
+bool ful__is_wnid(const char *text)
+{
+    if (*text != 'n') return false;
+    for (int i = 1; i <= 8; i++) {
+        if (!isdigit((unsigned char)text[i])) return false;
+    }
+    return text[9] == '\0' || text[9] == ' ' || text[9] == '\t' || text[9] == '/' || text[9] == '.';
+}
+
+bool ful__class_is_same(const char *a, const char *b)
+{
+    enum { ID = 9 };
+    return strcmp(a, b) == 0 || (ful__is_wnid(a) && ful__is_wnid(b) && memcmp(a, b, ID) == 0);
+}
 
 void ful__classes_init(ful__classes *c)
 {

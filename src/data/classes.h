@@ -18,6 +18,10 @@ ful_status ful__classes_add(ful__classes *c, const char *set, const char *name, 
 int ful__classes_find(const ful__classes *c, const char *name); /* -1: not there */
 /* rank_out (count): the position of each class in byte order of the names. */
 void ful__classes_rank(const ful__classes *c, int *rank_out);
+/* Whether two names mean one class: equal, or with the same WordNet id ("n01440764" and "n01440764 tench"). */
+bool ful__class_is_same(const char *a, const char *b);
+/* Whether text begins with a WordNet id: n and eight digits. */
+bool ful__is_wnid(const char *text);
 void ful__classes_deinit(ful__classes *c); /* accepts a zeroed one */
 
 #endif

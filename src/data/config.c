@@ -12,9 +12,15 @@
 
 static const ful_data_kind kinds[] = {
     {"clusters", "generated images: 10 classes whose signs mean different things in 4 latent clusters; nothing to download"},
-    {"cifar10", "CIFAR-10: train/test archives or folders of class/file images, or cifar-10-batches-bin"},
-    {"cifar100", "CIFAR-100: train/test archives or folders of class/file images, or cifar-100-binary"},
-    {"mnist", "MNIST and sets in its format: IDX files, compressed or not"},
+    {"cifar10", "CIFAR-10: cifar-10-batches-bin, cifar-10-binary.tar.gz, or class folders"},
+    {"cifar100", "CIFAR-100 with fine or coarse labels: cifar-100-binary, its .tar.gz, or class folders"},
+    {"tiny-imagenet", "Tiny-ImageNet: tiny-imagenet-200 as it is published, a folder or a tar of it"},
+    {"imagenet", "ImageNet-1K: train/ and val/ in folders or with a list, or the two official archives"},
+    {"mnist", "MNIST: IDX files, compressed or not"},
+    {"fashion-mnist", "Fashion-MNIST: IDX files"},
+    {"kmnist", "Kuzushiji-MNIST: IDX files"},
+    {"emnist", "EMNIST: IDX files of one of its parts (data.emnist)"},
+    {"webdataset", "tar shards of key.jpg|png + key.cls|json: a folder, a file, or a pattern like a-{000..146}.tar"},
     {"folder", "any folder or .tar/.tar.gz of class/file.{jpg,jpeg,png}; train/ and test/ (or val/) below data.path"},
     {"pack", "what `fulcrum data pack` wrote: a file, or a folder with train.pack and test.pack"},
     {NULL, NULL},
@@ -62,10 +68,15 @@ void ful_augment_defaults(ful_augment *augment)
     augment->repeats = 1;
 }
 
-int ful__data_classes_of(const char *name)
+int ful__data_classes_of(const ful_data_config *c)
 {
-    if (strcmp(name, "cifar10") == 0 || strcmp(name, "mnist") == 0) return 10;
-    return strcmp(name, "cifar100") == 0 ? 100 : 0;
+    static const int emnist[] = {47, 62, 47, 10, 26, 10};
+    static const char *const ten[] = {"cifar10", "mnist", "fashion-mnist", "kmnist"};
+    for (size_t i = 0; i < sizeof ten / sizeof *ten; i++) {
+        if (strcmp(c->name, ten[i]) == 0) return 10;
+    }
+    if (strcmp(c->name, "cifar100") == 0) return c->labels == FUL_LABELS_COARSE ? 20 : 100;
+    return strcmp(c->name, "emnist") == 0 ? emnist[c->emnist] : 0;
 }
 
 static ful_status check_range(const char *key, long long value, long long low, long long high)
@@ -133,9 +144,14 @@ ful_status ful__data_config_check(const ful_data_config *c)
 {
     bool known = false;
     for (const ful_data_kind *k = kinds; k->name; k++) known |= strncmp(k->name, c->name, sizeof c->name) == 0;
-    FUL_FAIL_IF(!known, FUL_ERR_CONFIG,
-                "cannot use data.name=%.*s: it must be clusters, cifar10, cifar100, mnist, folder or pack", FUL_NAME_MAX - 1,
-                c->name);
+    FUL_FAIL_IF(!known, FUL_ERR_CONFIG, "cannot use data.name=%.*s: it must be one that `fulcrum data list` names",
+                FUL_NAME_MAX - 1, c->name);
+    FUL_FAIL_IF((unsigned)c->labels > FUL_LABELS_COARSE || (unsigned)c->emnist > FUL_EMNIST_MNIST ||
+                    (unsigned)c->on_error > FUL_ON_ERROR_SKIP,
+                FUL_ERR_CONFIG, "cannot use data.labels=%d, emnist=%d, on_error=%d: there is none of that number",
+                (int)c->labels, (int)c->emnist, (int)c->on_error);
+    FUL_FAIL_IF(c->labels != FUL_LABELS_FINE && strcmp(c->name, "cifar100") != 0, FUL_ERR_CONFIG,
+                "cannot use data.labels=coarse with data.name=%s: only cifar100 has coarse labels", c->name);
     FUL_FAIL_IF(!memchr(c->path, '\0', sizeof c->path) || !memchr(c->cache, '\0', sizeof c->cache), FUL_ERR_CONFIG,
                 "cannot use data.path or data.cache: at most %d bytes are accepted", FUL_PATH_MAX - 1);
     if (c->size != 0) FUL_TRY(check_range("size", c->size, 4, FUL__SIZE_MAX));

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "data/cache.h"
+#include "data/classes.h"
 #include "data/clusters.h"
 #include "data/config.h"
 #include "data/split.h"
@@ -34,7 +35,7 @@ static ful_status open_stored(const ful_data_config *config, ful_split split, bo
 
 static ful_status check_shape(const ful_data_config *config, const ful__pack *p, ful_split split)
 {
-    const int wanted = ful__data_classes_of(config->name);
+    const int wanted = ful__data_classes_of(config);
     FUL_FAIL_IF(wanted && split == FUL_SPLIT_TRAIN && p->classes != wanted, FUL_ERR_DATA,
                 "cannot use the training split of '%s' with %d classes: this set has %d", config->name, p->classes, wanted);
     /* Only packs can be of another shape than what was asked for. */
@@ -78,7 +79,7 @@ static ful_status number_like_training(ful_dataset *d, const ful_data_config *co
     ful_status status = ful__calloc(&d->label_of, (size_t)d->pack.classes, sizeof *d->label_of, "class numbers");
     for (int c = 0, next = 0; status == FUL_OK && c < d->pack.classes; c++) {
         int tried = 0;
-        while (tried < d->classes && strcmp(own[c], d->names[next % d->classes]) != 0)
+        while (tried < d->classes && !ful__class_is_same(own[c], d->names[next % d->classes]))
             next++, tried++; /* mostly the same order */
         if (tried == d->classes) {
             status = ful__fail(FUL_ERR_DATA, "cannot use the %s split of '%s': its class '%s' is not in the training split",

@@ -4,6 +4,7 @@
  * A header's word is taken only after the file was seen to hold what it says.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/error.h"
 #include "core/mem.h"
@@ -99,45 +100,78 @@ static ful_status idx_open(const ful__bytes *file, int rank, idx *out)
     return status;
 }
 
-/* Number c stands for class "c", whatever the byte order of the names. */
-static ful_status add_classes(const idx *labels, ful__build *b)
+/* Number c stands for class "c" or the c-th name, whatever the byte order of the names. */
+static ful_status add_classes(const ful__bytes *file, const idx *labels, const ful__idx_kind *kind, ful__build *b)
 {
-    int most = 0;
-    for (uint32_t i = 0; i < labels->size[0]; i++) most = labels->data[i] > most ? labels->data[i] : most;
+    int most = 0, named = 0;
+    while (named < FUL__IDX_NAMES - 1 && kind->names[named]) named++;
+    for (uint32_t i = 0; i < labels->size[0]; i++) {
+        const int label = labels->data[i] - kind->base;
+        most = label > most ? label : most;
+        FUL_FAIL_IF(label < 0 || (named > 0 && label >= named), FUL_ERR_FORMAT,
+                    "cannot use '%s': image %u has label %d, labels must be in %d..%d", file->name, i, labels->data[i],
+                    kind->base, kind->base + (named > 0 ? named - 1 : 255 - kind->base));
+    }
     b->sort_classes = false;
-    for (int c = 0; c <= most; c++) {
-        char name[8];
+    for (int c = 0; c < (named > 0 ? named : most + 1); c++) {
+        char number[8];
         int label;
-        snprintf(name, sizeof name, "%d", c);
-        FUL_TRY(ful__build_class(b, name, &label));
+        snprintf(number, sizeof number, "%d", c + kind->base);
+        FUL_TRY(ful__build_class(b, named > 0 ? kind->names[c] : number, &label));
     }
     return FUL_OK;
 }
 
-static ful_status add_images(const ful__bytes *files[2], const idx *images, const idx *labels, ful__build *b)
+/* In place where the images are square, as EMNIST's are; `data` is ours. */
+static ful_status transpose(const ful__bytes *file, idx *images)
+{
+    const size_t side = images->size[1], bytes = side * side;
+    FUL_FAIL_IF(images->size[1] != images->size[2], FUL_ERR_FORMAT, "cannot use '%s' of %ux%u images: EMNIST's are square",
+                file->name, images->size[2], images->size[1]);
+    if (!images->owned) { /* as it lies in the file */
+        FUL_TRY(ful__calloc(&images->owned, (size_t)images->size[0], bytes, "images"));
+        memcpy(images->owned, images->data, images->size[0] * bytes);
+        images->data = images->owned;
+    }
+    for (size_t i = 0; i < images->size[0]; i++) {
+        uint8_t *p = images->owned + i * bytes;
+        for (size_t y = 0; y < side; y++) {
+            for (size_t x = y + 1; x < side; x++) {
+                const uint8_t kept = p[y * side + x];
+                p[y * side + x] = p[x * side + y];
+                p[x * side + y] = kept;
+            }
+        }
+    }
+    return FUL_OK;
+}
+
+static ful_status add_images(const ful__bytes *files[2], const idx *images, const idx *labels, const ful__idx_kind *kind,
+                             ful__build *b)
 {
     FUL_FAIL_IF(images->size[0] != labels->size[0], FUL_ERR_FORMAT,
                 "cannot use '%s' with %u images and '%s' with %u labels: they must agree", files[0]->name, images->size[0],
                 files[1]->name, labels->size[0]);
-    FUL_TRY(add_classes(labels, b));
+    FUL_TRY(add_classes(files[1], labels, kind, b));
     const size_t image_bytes = (size_t)images->size[1] * images->size[2];
     for (uint32_t i = 0; i < images->size[0]; i++) {
         const ful__pixels pixels = {.data = images->data + i * image_bytes,
                                     .height = (int)images->size[1],
                                     .width = (int)images->size[2],
                                     .channels = 1};
-        FUL_TRY(ful__build_add_raw(b, files[0]->name, labels->data[i], &pixels));
+        FUL_TRY(ful__build_add_raw(b, files[0]->name, labels->data[i] - kind->base, &pixels));
     }
     return ful__build_flush(b); /* the bytes go away after this */
 }
 
-ful_status ful__idx_read(const ful__bytes *images, const ful__bytes *labels, ful__build *b)
+ful_status ful__idx_read(const ful__bytes *images, const ful__bytes *labels, const ful__idx_kind *kind, ful__build *b)
 {
     idx pixels = {0}, numbers = {0};
     const ful__bytes *files[2] = {images, labels};
     ful_status status = idx_open(images, 3, &pixels);
     if (status == FUL_OK) status = idx_open(labels, 1, &numbers);
-    if (status == FUL_OK) status = add_images(files, &pixels, &numbers, b);
+    if (status == FUL_OK && kind->transposed) status = transpose(images, &pixels);
+    if (status == FUL_OK) status = add_images(files, &pixels, &numbers, kind, b);
     ful__free(pixels.owned);
     ful__free(numbers.owned);
     return status;

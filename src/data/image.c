@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "data/exif.h"
 #include "data/limits.h"
 #include <fulcrum/data.h>
 
@@ -40,6 +41,7 @@ void ful__decoder_deinit(ful__decoder *d)
     ful__jpeg_close(&d->jpeg);
     ful__free(d->converted);
     ful__free(d->raw);
+    ful__free(d->turned);
     ful__free(d->scratch);
     *d = (ful__decoder){0};
 }
@@ -63,11 +65,50 @@ ful_status ful__image_check_size(const char *name, int64_t h, int64_t w)
     return FUL_OK;
 }
 
+static ful_status probe(format kind, ful__decoder *d, const char *name, const void *bytes, size_t n)
+{
+    ful__image_info *info = &d->info;
+    *info = (ful__image_info){.orientation = 1};
+    FUL_TRY(kind == JPEG ? ful__jpeg_open(d, name, bytes, n, info) : ful__png_probe(name, bytes, n, info));
+    if (!ful__exif_swaps(info->orientation)) return FUL_OK;
+    const int height = info->height;
+    info->height = info->width;
+    info->width = height;
+    return FUL_OK;
+}
+
 ful_status ful__image_probe(ful__decoder *d, const char *name, const void *bytes, size_t n, int *height, int *width)
 {
     format kind;
     FUL_TRY(format_of(name, bytes, n, &kind));
-    return kind == JPEG ? ful__jpeg_open(d, name, bytes, n, height, width) : ful__png_probe(name, bytes, n, height, width);
+    FUL_TRY(probe(kind, d, name, bytes, n));
+    *height = d->info.height;
+    *width = d->info.width;
+    return FUL_OK;
+}
+
+/* All of the image that was probed, upright, at 1/k (a PNG at 1/1). */
+static ful_status decode_whole(format kind, ful__decoder *d, const char *name, const void *bytes, size_t n, int k, int channels,
+                               ful__pixels *out)
+{
+    const ful__image_info *i = &d->info;
+    const bool swaps = ful__exif_swaps(i->orientation);
+    const int h = swaps ? i->width : i->height, w = swaps ? i->height : i->width;
+    const ful__region all = {0, 0, (h + k - 1) / k, (w + k - 1) / k};
+    if (kind == JPEG)
+        FUL_TRY(ful__jpeg_read(d, name, &all, k, channels, out));
+    else
+        FUL_TRY(ful__png_decode(d, name, bytes, n, out));
+    return ful__exif_turn(d, i->orientation, out);
+}
+
+ful_status ful__image_check(ful__decoder *d, const char *name, const void *bytes, size_t n)
+{
+    format kind;
+    ful__pixels decoded;
+    FUL_TRY(format_of(name, bytes, n, &kind));
+    FUL_TRY(probe(kind, d, name, bytes, n));
+    return decode_whole(kind, d, name, bytes, n, 1, 3, &decoded);
 }
 
 /* The largest of 1/8, 1/4, 1/2 that leaves both sides `spare` times what is wanted. */
@@ -89,14 +130,9 @@ ful_status ful__image_decode(ful__decoder *d, const char *name, const void *byte
     FUL_FAIL_IF(!fit && (h != height || w != width), FUL_ERR_DATA,
                 "cannot use image '%s' of %dx%d pixels in a set of %dx%d: all must be of one size, or data.size must be given",
                 name, w, h, width, height);
-    if (kind == JPEG) {
-        const int shorter = h < w ? h : w; /* twice as large as wanted: the rest is averaged exactly */
-        const int k = fit ? choose_denominator(shorter, shorter, height, height, 2) : 1;
-        const ful__region all = {0, 0, (h + k - 1) / k, (w + k - 1) / k};
-        FUL_TRY(ful__jpeg_read(d, name, &all, k, channels, &decoded));
-    } else {
-        FUL_TRY(ful__png_decode(d, name, bytes, n, &decoded));
-    }
+    const int shorter = h < w ? h : w; /* twice as large as wanted: the rest is averaged exactly */
+    const int k = fit ? choose_denominator(shorter, shorter, height, height, 2) : 1;
+    FUL_TRY(decode_whole(kind, d, name, bytes, n, k, channels, &decoded));
     return ful__fit(d, &decoded, height, width, channels, hwc_out);
 }
 
@@ -129,11 +165,11 @@ ful_status ful__image_read_part(ful__decoder *d, const char *name, const void *b
     FUL_TRY(format_of(name, bytes, n, &kind));
     const int k = kind == JPEG ? choose_denominator(crop->h, crop->w, out_h, out_w, 1) : 1;
     const ful__region r = region_of(crop, k);
-    if (kind == JPEG) {
+    if (kind == JPEG && d->info.orientation == 1) {
         FUL_TRY(ful__jpeg_read(d, name, &r, k, channels, &p));
     } else {
-        FUL_TRY(ful__png_decode(d, name, bytes, n, &p));
-        p.stride = (size_t)p.width * (size_t)p.channels;
+        FUL_TRY(decode_whole(kind, d, name, bytes, n, k, channels, &p));
+        if (p.stride == 0) p.stride = (size_t)p.width * (size_t)p.channels;
         p.data += (size_t)r.y * p.stride + (size_t)(r.x * p.channels);
         p.height = r.h;
         p.width = r.w;

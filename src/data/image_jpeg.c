@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
+#include "data/exif.h"
 #include "data/image.h"
 
 /* More scans than that in a progressive file make libjpeg work for minutes: refused. */
@@ -118,7 +119,12 @@ static ful_status failure(ful__jpeg *j, const char *name)
     return status;
 }
 
-ful_status ful__jpeg_open(ful__decoder *d, const char *name, const void *bytes, size_t n, int *h, int *w)
+static bool is_cmyk(const ful__jpeg *j)
+{
+    return j->c.jpeg_color_space == JCS_CMYK || j->c.jpeg_color_space == JCS_YCCK;
+}
+
+ful_status ful__jpeg_open(ful__decoder *d, const char *name, const void *bytes, size_t n, ful__image_info *out)
 {
     FUL_TRY(open_decoder(d));
     ful__jpeg *j = d->jpeg;
@@ -128,9 +134,12 @@ ful_status ful__jpeg_open(ful__decoder *d, const char *name, const void *bytes, 
     j->error = 0;
     j->warned = j->too_many_scans = false;
     if (!guard(j, read_header) || j->warned) return failure(j, name);
-    *h = (int)j->c.image_height;
-    *w = (int)j->c.image_width;
-    return ful__image_check_size(name, *h, *w);
+    *out = (ful__image_info){(int)j->c.image_height, (int)j->c.image_width,
+                             is_cmyk(j)                 ? 4
+                             : j->c.num_components == 1 ? 1
+                                                        : 3,
+                             ful__exif_jpeg_orientation(bytes, n)};
+    return ful__image_check_size(name, out->height, out->width);
 }
 
 /* Adobe's files hold CMYK inverted: 255 is no ink. In place, 4 bytes to 3: paper reflects what neither ink nor black covers. */
@@ -142,11 +151,6 @@ static void cmyk_to_rgb(uint8_t *pixels, size_t count, bool inverted)
         const unsigned paper = in[3] ^ flip;
         for (size_t c = 0; c < 3; c++) pixels[3 * i + c] = (uint8_t)(((in[c] ^ flip) * paper + 127) / 255);
     }
-}
-
-static bool is_cmyk(const ful__jpeg *j)
-{
-    return j->c.jpeg_color_space == JCS_CMYK || j->c.jpeg_color_space == JCS_YCCK;
 }
 
 /* The region's columns from the start of their block on, and the region's rows. */

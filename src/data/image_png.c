@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
+#include "data/exif.h"
 #include "data/image.h"
 #include "data/limits.h"
 
@@ -138,11 +139,26 @@ ful_status ful__png_decode(ful__decoder *d, const char *name, const void *bytes,
     return status;
 }
 
-ful_status ful__png_probe(const char *name, const void *bytes, size_t n, int *h, int *w)
+/* eXIf is only known where it stands before the pixels, as it nearly always does. */
+static ful_status read_info(job *j, ful__image_info *out)
+{
+    if (setjmp(png_jmpbuf(j->png))) return failed(j);
+    png_bytep exif = NULL;
+    png_uint_32 bytes = 0;
+    const int colours = png_get_color_type(j->png, j->info);
+    const bool clear = colours & PNG_COLOR_MASK_ALPHA || png_get_valid(j->png, j->info, PNG_INFO_tRNS);
+    out->channels = (colours & PNG_COLOR_MASK_COLOR ? 3 : 1) + clear;
+    out->orientation = 1;
+    if (png_get_eXIf_1(j->png, j->info, &bytes, &exif)) out->orientation = ful__exif_orientation(exif, bytes);
+    return FUL_OK;
+}
+
+ful_status ful__png_probe(const char *name, const void *bytes, size_t n, ful__image_info *out)
 {
     job j = {.name = name, .bytes = bytes, .n = n};
     ful_status status = job_open(&j);
-    if (status == FUL_OK) status = read_header(&j, h, w);
+    if (status == FUL_OK) status = read_header(&j, &out->height, &out->width);
+    if (status == FUL_OK) status = read_info(&j, out);
     job_close(&j);
     return status;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -16,12 +17,18 @@
 #include "data/readers.h"
 
 /* Changes whenever the same files would decode to other pixels, so that old caches are not used. */
-enum { DECODE_VERSION = 1 };
+enum { DECODE_VERSION = 2 };
 
 const char *ful__layout_name(ful__layout layout)
 {
-    static const char *const names[] = {"class folders", "tar archive", "CIFAR-10 binary", "CIFAR-100 binary", "IDX", "pack"};
+    static const char *const names[] = {"class folders",   "tar archive",      "listed images", "WebDataset shards",
+                                        "CIFAR-10 binary", "CIFAR-100 binary", "IDX",           "pack"};
     return names[layout];
+}
+
+bool ful__layout_is_encoded(ful__layout layout)
+{
+    return layout <= FUL__LAYOUT_WEBDATASET;
 }
 
 ful_status ful__data_root(const ful_data_config *config, char **out)
@@ -33,7 +40,7 @@ ful_status ful__data_root(const ful_data_config *config, char **out)
     return ful__path_join(out, home && *home ? home : "../shared/data", config->name);
 }
 
-static ful_status set_paths(ful__source *s, const char *root, const char *path)
+ful_status ful__source_set_place(ful__source *s, const char *root, const char *path)
 {
     FUL_TRY(ful__strdup(&s->path, path));
     size_t end = strlen(root);
@@ -54,8 +61,7 @@ static bool ends_with(const char *s, const char *suffix)
     return n >= k && strcmp(s + n - k, suffix) == 0;
 }
 
-/* Takes root/name when it is there: sets *found and *path_out (the caller frees it). */
-static ful_status probe(const char *root, const char *name, bool want_dir, bool *found, char **path_out)
+ful_status ful__source_probe(const char *root, const char *name, bool want_dir, bool *found, char **path_out)
 {
     char *path = NULL;
     *path_out = NULL;
@@ -68,16 +74,35 @@ static ful_status probe(const char *root, const char *name, bool want_dir, bool 
     return FUL_OK;
 }
 
-static ful_status add_archive(ful__source *s, const char *path)
+ful_status ful__source_add_file(ful__source *s, const char *path)
+{
+    struct stat info;
+    FUL_FAIL_IF(stat(path, &info) != 0, FUL_ERR_IO, "cannot examine '%s': %s", path, strerror(errno));
+    FUL_FAIL_IF(!S_ISREG(info.st_mode), FUL_ERR_DATA, "cannot read '%s': it must be a regular file", path);
+    if (s->n_files == s->capacity) {
+        const int64_t capacity = s->capacity ? 2 * s->capacity : 16;
+        FUL_TRY(ful__realloc(&s->files, (size_t)capacity, sizeof *s->files, "a list of files"));
+        s->capacity = capacity;
+    }
+    ful__source_file *f = &s->files[s->n_files];
+    *f = (ful__source_file){.bytes = (uint64_t)info.st_size,
+                            .mtime_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec};
+    FUL_TRY(ful__strdup(&f->path, path));
+    s->n_files++;
+    return FUL_OK;
+}
+
+ful_status ful__source_add_archive(ful__source *s, const char *path)
 {
     ful__file file;
     uint8_t first[2];
     size_t got = 0;
-    FUL_TRY(ful__source_add_file(s, path, 0));
+    FUL_TRY(ful__source_add_file(s, path));
     FUL_TRY(ful__file_open(&file, path));
     const ful_status status = ful__file_read_at(&file, path, 0, first, sizeof first, &got);
     ful__file_close(&file);
-    s->compressed = status == FUL_OK && ful__gz_is(first, got);
+    s->is_archive = true;
+    s->compressed = s->compressed || (status == FUL_OK && ful__gz_is(first, got));
     return status;
 }
 
@@ -88,108 +113,21 @@ static ful_status find_base(ful__source *s, const char *root, const char *base, 
     for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
         char name[32], *path = NULL;
         snprintf(name, sizeof name, "%s%s", base, suffix[i]);
-        FUL_TRY(probe(root, name, *suffix[i] == '\0', found, &path));
+        FUL_TRY(ful__source_probe(root, name, *suffix[i] == '\0', found, &path));
         if (!*found) continue;
-        s->layout = i == 0 ? FUL__LAYOUT_PACK : i == 1 ? FUL__LAYOUT_FOLDER : FUL__LAYOUT_TAR;
-        ful_status status = set_paths(s, root, path);
-        if (status == FUL_OK) {
-            status = i == 0   ? ful__source_add_file(s, path, 0)
-                     : i == 1 ? ful__scan_class_folders(s, path)
-                              : add_archive(s, path);
+        ful_status status = FUL_OK;
+        if (i == 1) {
+            status = ful__find_images(s, root, path, (const char *const[]){path, root, NULL});
+        } else {
+            s->layout = i == 0 ? FUL__LAYOUT_PACK : FUL__LAYOUT_TAR;
+            status = ful__source_set_place(s, root, path);
+            if (status == FUL_OK) status = i == 0 ? ful__source_add_file(s, path) : ful__source_add_archive(s, path);
+            if (status == FUL_OK) status = ful__find_words(s, (const char *const[]){root, NULL});
         }
         ful__free(path);
         return status;
     }
     return FUL_OK;
-}
-
-static ful_status add_named(ful__source *s, const char *folder, const char *name)
-{
-    char *path = NULL;
-    FUL_TRY(ful__path_join(&path, folder, name));
-    const ful_status status = ful__source_add_file(s, path, 0);
-    ful__free(path);
-    return status;
-}
-
-typedef struct cifar_kind {
-    ful__layout layout;
-    const char *folder, *sign, *names;
-    const char *train[6], *test[2]; /* NULL-terminated */
-} cifar_kind;
-
-static const cifar_kind cifar_kinds[2] = {
-    {FUL__LAYOUT_CIFAR10,
-     "cifar-10-batches-bin",
-     "data_batch_1.bin",
-     "batches.meta.txt",
-     {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin", NULL},
-     {"test_batch.bin", NULL}},
-    {FUL__LAYOUT_CIFAR100, "cifar-100-binary", "train.bin", "fine_label_names.txt", {"train.bin", NULL}, {"test.bin", NULL}},
-};
-
-/* The folder of batches below root, or root itself. The class names, where they are, come first among the files. */
-static ful_status find_cifar(ful__source *s, const char *root, bool *present, bool *found)
-{
-    for (int i = 0; i < 2 && !*present; i++) {
-        const cifar_kind *kind = &cifar_kinds[i];
-        char *folder = NULL, *sign = NULL, *names = NULL;
-        ful_status status = FUL_OK;
-        bool below = false, named = false;
-        FUL_TRY(probe(root, kind->folder, true, &below, &folder));
-        if (!below) FUL_TRY_GOTO(status, next, ful__strdup(&folder, root));
-        FUL_TRY_GOTO(status, next, probe(folder, kind->sign, false, present, &sign));
-        if (!*present || s->split == FUL_SPLIT_VAL) goto next;
-        *found = true;
-        s->layout = kind->layout;
-        FUL_TRY_GOTO(status, next, set_paths(s, root, folder));
-        FUL_TRY_GOTO(status, next, probe(folder, kind->names, false, &named, &names));
-        if (named) FUL_TRY_GOTO(status, next, ful__source_add_file(s, names, -1));
-        for (const char *const *file = s->split == FUL_SPLIT_TRAIN ? kind->train : kind->test; *file; file++) {
-            FUL_TRY_GOTO(status, next, add_named(s, folder, *file));
-        }
-    next:
-        ful__free(folder);
-        ful__free(sign);
-        ful__free(names);
-        FUL_TRY(status);
-    }
-    return FUL_OK;
-}
-
-/* MNIST's names and their usual variants: '-' or '.' before "idx", compressed or not. */
-static ful_status find_idx_file(const char *root, const char *stem, const char *kind, bool *found, char **path)
-{
-    for (int variant = 0; variant < 4; variant++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s%c%s%s", stem, variant & 2 ? '.' : '-', kind, variant & 1 ? "" : ".gz");
-        FUL_TRY(probe(root, name, false, found, path));
-        if (*found) return FUL_OK;
-    }
-    return FUL_OK;
-}
-
-static ful_status find_idx(ful__source *s, const char *root, bool *present, bool *found)
-{
-    char *path = NULL;
-    FUL_TRY(find_idx_file(root, "train-images", "idx3-ubyte", present, &path));
-    ful__free(path);
-    if (!*present || s->split == FUL_SPLIT_VAL) return FUL_OK;
-    static const char *const part[2] = {"images", "labels"};
-    for (int i = 0; i < 2; i++) {
-        char stem[32];
-        bool there = false;
-        snprintf(stem, sizeof stem, "%s-%s", s->split == FUL_SPLIT_TRAIN ? "train" : "t10k", part[i]);
-        FUL_TRY(find_idx_file(root, stem, i ? "idx1-ubyte" : "idx3-ubyte", &there, &path));
-        FUL_FAIL_IF(!there, FUL_ERR_DATA, "cannot open '%s': there is no %s-idx%d-ubyte, with or without .gz", root, stem,
-                    i ? 1 : 3);
-        const ful_status status = ful__source_add_file(s, path, 0);
-        ful__free(path);
-        FUL_TRY(status);
-    }
-    *found = true;
-    s->layout = FUL__LAYOUT_IDX;
-    return set_paths(s, root, root);
 }
 
 static bool has_base(const char *root, const char *base)
@@ -203,27 +141,33 @@ static bool has_base(const char *root, const char *base)
     return false;
 }
 
-/* Order: train|val|test as packs, folders or archives; CIFAR binary; IDX; class folders without a split, which are for
- * training. */
+/* Sets whose test/ has no labels: one tests on val/. */
+static bool tests_on_val(const ful__source *s)
+{
+    return strcmp(s->name, "imagenet") == 0 || strcmp(s->name, "tiny-imagenet") == 0;
+}
+
+/* Order: layouts with names of their own (the synset sets, CIFAR, IDX); train|val|test as packs, folders or archives; class
+ * folders without a split, which are for training. */
 static ful_status find_in_folder(ful__source *s, const char *root, bool *found)
 {
-    const bool train = has_base(root, "train"), test = has_base(root, "test"), val = has_base(root, "val");
+    bool present = false;
+    FUL_TRY(ful__find_synsets(s, root, &present, found));
+    if (present) return FUL_OK;
+    const bool train = has_base(root, "train"), test = has_base(root, "test") && !tests_on_val(s), val = has_base(root, "val");
     if (train || test || val) {
         if (s->split == FUL_SPLIT_TRAIN) return find_base(s, root, "train", found);
         if (s->split == FUL_SPLIT_VAL) return test ? find_base(s, root, "val", found) : FUL_OK;
         return find_base(s, root, test ? "test" : "val", found); /* without test/, val/ is what one tests on */
     }
-    bool present = false;
-    FUL_TRY(find_cifar(s, root, &present, found));
-    if (!present) FUL_TRY(find_idx(s, root, &present, found));
+    FUL_TRY(ful__find_cifar(s, root, &present, found));
+    if (!present) FUL_TRY(ful__find_idx(s, root, &present, found));
     if (present || s->split != FUL_SPLIT_TRAIN) return FUL_OK;
     *found = true;
-    s->layout = FUL__LAYOUT_FOLDER;
-    FUL_TRY(set_paths(s, root, root));
-    return ful__scan_class_folders(s, root);
+    return ful__find_images(s, root, root, (const char *const[]){root, NULL});
 }
 
-/* A pack serves the split it was written from, an archive the training split. */
+/* A pack serves the split it was written from, an archive the training split, unless its kind is known to hold several. */
 static ful_status find_in_file(ful__source *s, const char *path, bool *found)
 {
     ful_split holds = FUL_SPLIT_TRAIN;
@@ -237,25 +181,31 @@ static ful_status find_in_file(ful__source *s, const char *path, bool *found)
     s->layout = is_pack ? FUL__LAYOUT_PACK : FUL__LAYOUT_TAR;
     FUL_FAIL_IF(!is_pack && !ends_with(path, ".tar") && !ends_with(path, ".tar.gz") && !ends_with(path, ".tgz"), FUL_ERR_DATA,
                 "cannot open data set '%s': a file must be a pack, .tar, .tar.gz or .tgz", path);
+    bool present = false;
+    if (!is_pack) FUL_TRY(ful__find_synsets(s, path, &present, found));
+    if (!is_pack && !present) FUL_TRY(ful__find_cifar(s, path, &present, found));
+    if (present) return FUL_OK;
     *found = holds == s->split;
     if (!*found) return FUL_OK;
-    FUL_TRY(set_paths(s, path, path));
-    return is_pack ? ful__source_add_file(s, path, 0) : add_archive(s, path);
+    FUL_TRY(ful__source_set_place(s, path, path));
+    return is_pack ? ful__source_add_file(s, path) : ful__source_add_archive(s, path);
+}
+
+static ful_status find(ful__source *s, const char *root, bool given, bool *found)
+{
+    if (strcmp(s->name, "webdataset") == 0) return ful__find_webdataset(s, root, found);
+    FUL_FAIL_IF(!ful__path_exists(root), FUL_ERR_DATA, "cannot open data set '%s' at '%s': %s%s", s->name, root,
+                strerror(errno), given ? "" : " (data.path or the environment variable FULCRUM_DATA says where it lies)");
+    return ful__path_is_dir(root) ? find_in_folder(s, root, found) : find_in_file(s, root, found);
 }
 
 ful_status ful__source_find(const ful_data_config *config, ful_split split, bool *found, ful__source *out)
 {
     char *root = NULL;
-    *out = (ful__source){.split = split};
+    *out = (ful__source){.split = split, .name = config->name, .level = config->labels, .emnist = config->emnist};
     *found = false;
     FUL_TRY(ful__data_root(config, &root));
-    ful_status status = FUL_OK;
-    if (!ful__path_exists(root)) {
-        status = ful__fail(FUL_ERR_DATA, "cannot open data set '%s' at '%s': %s%s", config->name, root, strerror(errno),
-                           *config->path ? "" : " (data.path or the environment variable FULCRUM_DATA says where it lies)");
-    } else {
-        status = ful__path_is_dir(root) ? find_in_folder(out, root, found) : find_in_file(out, root, found);
-    }
+    const ful_status status = find(out, root, *config->path != '\0', found);
     ful__free(root);
     if (status != FUL_OK || !*found) ful__source_deinit(out);
     return status;
@@ -264,20 +214,24 @@ ful_status ful__source_find(const ful_data_config *config, ful_split split, bool
 void ful__source_deinit(ful__source *s)
 {
     for (int64_t i = 0; i < s->n_files; i++) ful__free(s->files[i].path);
-    for (int i = 0; i < s->n_classes; i++) ful__free(s->classes[i]);
     ful__free(s->files);
-    ful__free(s->classes);
     ful__free(s->path);
     ful__free(s->set);
+    ful__free(s->inside);
+    ful__free(s->labels);
+    ful__free(s->synsets);
+    ful__free(s->words);
     *s = (ful__source){0};
 }
 
-uint64_t ful__source_key(const ful__source *s, int size, int channels)
+uint64_t ful__source_key(const ful__source *s, uint64_t images, int size, int channels)
 {
     char full[PATH_MAX];
     const char *place = realpath(s->path, full) ? full : s->path;
-    const int32_t what[6] = {FUL__PACK_VERSION, DECODE_VERSION, (int32_t)s->layout, (int32_t)s->split, size, channels};
-    uint64_t key = ful__hash64(what, sizeof what, 0);
+    const int32_t what[8] = {FUL__PACK_VERSION, DECODE_VERSION,    (int32_t)s->layout, (int32_t)s->split, size,
+                             channels,          (int32_t)s->level, (int32_t)s->emnist};
+    uint64_t key = ful__hash64(what, sizeof what, images);
+    key = ful__hash64(s->name, strlen(s->name), key);
     key = ful__hash64(place, strlen(place), key);
     for (int64_t i = 0; i < s->n_files; i++) {
         const ful__source_file *f = &s->files[i];
@@ -286,77 +240,6 @@ uint64_t ful__source_key(const ful__source *s, int size, int channels)
         const char *name = slash ? slash + 1 : f->path;
         key = ful__hash64(marks, sizeof marks, key);
         key = ful__hash64(name, strlen(name), key);
-        if (s->layout == FUL__LAYOUT_FOLDER)
-            key = ful__hash64(s->classes[f->class_number], strlen(s->classes[f->class_number]), key);
     }
     return key ? key : 1; /* 0 means "not a cache" */
-}
-
-/* ---- reading ---- */
-
-static ful_status read_folder(const ful__source *s, ful__build *b)
-{
-    for (int i = 0; i < s->n_classes; i++) {
-        int label;
-        FUL_TRY(ful__build_class(b, s->classes[i], &label));
-    }
-    for (int64_t i = 0; i < s->n_files; i++) {
-        int label;
-        FUL_TRY(ful__build_class(b, s->classes[s->files[i].class_number], &label));
-        FUL_TRY(ful__build_add_file(b, s->files[i].path, label));
-    }
-    return FUL_OK;
-}
-
-static ful_status read_cifar(const ful__source *s, ful__build *b)
-{
-    const int classes = s->layout == FUL__LAYOUT_CIFAR10 ? 10 : 100;
-    const bool named = s->files[0].class_number == -1;
-    if (!named) FUL_TRY(ful__cifar_classes(&(ful__bytes){"", (const uint8_t *)"", 0}, classes, b));
-    for (int64_t i = 0; i < s->n_files; i++) {
-        ful__map map;
-        FUL_TRY(ful__map_open(&map, s->files[i].path));
-        const ful__bytes file = {s->files[i].path, map.ptr, map.bytes};
-        const ful_status status = i == 0 && named ? ful__cifar_classes(&file, classes, b)
-                                                  : ful__cifar_read(&file, s->layout == FUL__LAYOUT_CIFAR10 ? 1 : 2, b);
-        ful__map_close(&map);
-        FUL_TRY(status);
-    }
-    return FUL_OK;
-}
-
-static ful_status read_idx(const ful__source *s, ful__build *b)
-{
-    ful__map images = {0}, labels = {0};
-    ful_status status = ful__map_open(&images, s->files[0].path);
-    if (status == FUL_OK) status = ful__map_open(&labels, s->files[1].path);
-    if (status == FUL_OK) {
-        status = ful__idx_read(&(ful__bytes){s->files[0].path, images.ptr, images.bytes},
-                               &(ful__bytes){s->files[1].path, labels.ptr, labels.bytes}, b);
-    }
-    ful__map_close(&images);
-    ful__map_close(&labels);
-    return status;
-}
-
-static ful_status read_tar(const ful__source *s, ful__build *b)
-{
-    ful__map map;
-    FUL_TRY(ful__map_open(&map, s->path));
-    const ful_status status = ful__tar_read(&(ful__bytes){s->path, map.ptr, map.bytes}, b);
-    ful__map_close(&map);
-    return status;
-}
-
-ful_status ful__source_read(const ful__source *s, ful__build *b)
-{
-    switch (s->layout) {
-    case FUL__LAYOUT_FOLDER: return read_folder(s, b);
-    case FUL__LAYOUT_TAR: return read_tar(s, b);
-    case FUL__LAYOUT_CIFAR10:
-    case FUL__LAYOUT_CIFAR100: return read_cifar(s, b);
-    case FUL__LAYOUT_IDX: return read_idx(s, b);
-    case FUL__LAYOUT_PACK: break;
-    }
-    return ful__fail(FUL_ERR_INTERNAL, "cannot decode '%s': a pack is not decoded", s->path);
 }

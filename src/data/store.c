@@ -67,17 +67,52 @@ ful_status ful__store_add(ful__store *s, uint32_t place, const char *name, uint6
     return FUL_OK;
 }
 
+/* Names that are all numbers are numbered by their value, others in byte order. */
+static bool are_numbers(const ful__classes *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        const char *name = c->names[i];
+        const size_t n = strlen(name);
+        if (n > 5 || strspn(name, "0123456789") != n || (*name == '0' && n > 1)) return false;
+    }
+    return c->count > 0;
+}
+
+/* By value means: the shorter first, then by bytes. */
+static int by_value(const void *a, const void *b, void *classes)
+{
+    char *const *names = ((const ful__classes *)classes)->names;
+    const char *x = names[*(const int *)a], *y = names[*(const int *)b];
+    const size_t m = strlen(x), n = strlen(y);
+    return m != n ? (m < n ? -1 : 1) : strcmp(x, y);
+}
+
+static ful_status rank_numbers(ful__classes *c, int *rank)
+{
+    int *order = NULL;
+    FUL_TRY(ful__calloc(&order, (size_t)c->count, sizeof *order, "class numbers"));
+    for (int i = 0; i < c->count; i++) order[i] = i;
+    qsort_r(order, (size_t)c->count, sizeof *order, by_value, c);
+    for (int i = 0; i < c->count; i++) rank[order[i]] = i;
+    ful__free(order);
+    return FUL_OK;
+}
+
 static ful_status number_classes(ful__store *s)
 {
-    const ful__classes *c = &s->classes;
+    ful__classes *c = &s->classes;
     int *rank = NULL;
     FUL_TRY(ful__calloc(&s->class_names, (size_t)c->count, sizeof *s->class_names, "class names"));
     FUL_TRY(ful__calloc(&rank, (size_t)c->count, sizeof *rank, "class numbers"));
-    ful__classes_rank(c, rank);
-    for (int i = 0; i < c->count; i++) s->class_names[rank[i]] = c->names[i];
-    for (int64_t i = 0; i < s->count; i++) s->labels[i] = rank[s->labels[i]];
+    ful_status status = FUL_OK;
+    if (s->by_value && are_numbers(c))
+        status = rank_numbers(c, rank);
+    else
+        ful__classes_rank(c, rank);
+    for (int i = 0; i < c->count && status == FUL_OK; i++) s->class_names[rank[i]] = c->names[i];
+    for (int64_t i = 0; i < s->count && status == FUL_OK; i++) s->labels[i] = rank[s->labels[i]];
     ful__free(rank);
-    return FUL_OK;
+    return status;
 }
 
 static int compare(const ful__store *s, uint32_t a, uint32_t b)
@@ -132,7 +167,7 @@ static ful_status open_places(ful__store *s)
 {
     int archives = 0;
     for (int i = 0; i < s->n_places; i++) archives += !s->places[i].is_folder;
-    for (int i = 0; archives <= OPEN_MOST && i < s->n_places; i++) {
+    for (int i = 0; archives <= OPEN_MOST && i < s->n_places && !s->sequential; i++) {
         if (!s->places[i].is_folder) FUL_TRY(ful__file_open(&s->places[i].file, s->places[i].path));
     }
     return FUL_OK;
@@ -142,7 +177,7 @@ ful_status ful__store_finish(ful__store *s)
 {
     FUL_FAIL_IF(s->count == 0, FUL_ERR_DATA, "cannot use '%s': it holds no images", s->path);
     FUL_TRY(number_classes(s));
-    FUL_TRY(sort_images(s));
+    if (!s->sequential && !s->keep_order) FUL_TRY(sort_images(s));
     FUL_TRY(ful__realloc(&s->entries, (size_t)s->count, sizeof *s->entries, "an index of images"));
     FUL_TRY(ful__realloc(&s->labels, (size_t)s->count, sizeof *s->labels, "labels"));
     FUL_TRY(ful__realloc(&s->names, s->name_bytes, 1, "image names"));
@@ -177,6 +212,21 @@ int64_t ful__store_count(const ful__store *s)
     return s->count;
 }
 
+uint64_t ful__store_stamp(const ful__store *s)
+{
+    return s->stamp;
+}
+
+uint64_t ful__store_bytes(const ful__store *s)
+{
+    return s->bytes;
+}
+
+bool ful__store_is_sequential(const ful__store *s)
+{
+    return s->sequential;
+}
+
 int ful__store_classes(const ful__store *s)
 {
     return s->classes.count;
@@ -204,6 +254,16 @@ const char *ful__store_name(const ful__store *s, int64_t i, char buffer[FUL__STO
     return buffer;
 }
 
+/* By its name; a class with a WordNet id also by that alone, for one split may have the words and the other not. */
+static int find_alike(const ful__classes *classes, const char *name)
+{
+    const int exact = ful__classes_find(classes, name);
+    for (int c = 0; exact < 0 && c < classes->count; c++) {
+        if (ful__class_is_same(classes->names[c], name)) return c;
+    }
+    return exact;
+}
+
 ful_status ful__store_number_like(ful__store *s, const char *const *names, int classes)
 {
     ful__classes like;
@@ -214,7 +274,7 @@ ful_status ful__store_number_like(ful__store *s, const char *const *names, int c
     for (int c = 0, same; c < classes; c++) FUL_TRY_GOTO(status, done, ful__classes_add(&like, s->path, names[c], &same));
     FUL_TRY_GOTO(status, done, ful__calloc(&number, (size_t)s->classes.count, sizeof *number, "class numbers"));
     for (int c = 0; c < s->classes.count; c++) {
-        number[c] = ful__classes_find(&like, s->class_names[c]);
+        number[c] = find_alike(&like, s->class_names[c]);
         if (number[c] >= 0) continue;
         status = ful__fail(FUL_ERR_DATA, "cannot use '%s': its class '%s' is not in the training split", s->path,
                            s->class_names[c]);
@@ -270,6 +330,8 @@ ful_status ful__store_read(const ful__store *s, int64_t i, ful__store_buffer *bu
     char path[FUL__STORE_NAME_MAX];
     *bytes = NULL;
     *n = 0;
+    FUL_FAIL_IF(s->sequential, FUL_ERR_INTERNAL, "cannot read image %lld of '%s': it is read from front to back only",
+                (long long)i, s->path);
     if (place->is_folder) ful__store_name(s, i, path);
     if (file.fd < 0) FUL_TRY(ful__file_open(&file, place->is_folder ? path : place->path));
     const uint64_t size = place->is_folder ? file.bytes : e->bytes;

@@ -3,16 +3,17 @@
  * The encoded images of a split where they lie: an index of all of them, and a read of any one by its number. Nothing is
  * decoded and nothing unpacked. Behind it may be
  *
- *   a folder of class folders       an image file is opened when it is read
+ *   a folder                        an image file is opened when it is read
  *   a tar, not compressed           members are found once by their headers, then read by position
  *   a tar of tars                   an inner archive counts as a folder of its name (ImageNet's training archive: one a class)
+ *   WebDataset shards               likewise, with the label in a member beside the image
  *
  * A store does not change after it was opened; any number of threads may read at once, each with a buffer of its own. It takes
  * about 28 bytes an image beside its name.
  *
- * Images stand class by class in the order of the class numbers, and by name within one, however they lie on the disk. Classes
- * are numbered in byte order of their names among those of this split; ful__store_number_like gives them another split's
- * numbers.
+ * Images stand class by class in the order of the class numbers, and by name within one, however they lie on the disk; those of
+ * WebDataset shards and of compressed archives as they lie. Classes are numbered in byte order of their names among those of
+ * this split; ful__store_number_like gives them another split's numbers.
  */
 #ifndef FUL_DATA_STORE_H
 #define FUL_DATA_STORE_H
@@ -22,16 +23,27 @@
 typedef struct ful__store ful__store;
 
 /* The bytes of the image that was read last, where they are not borrowed. Zero-initialised, grows as needed, one a thread. */
-typedef struct ful__store_buffer {
+struct ful__store_buffer {
     uint8_t *data;
     size_t capacity;
-} ful__store_buffer;
+};
+typedef struct ful__store_buffer ful__store_buffer;
 void ful__store_buffer_deinit(ful__store_buffer *buffer);
 
 /* Whether the images of a source can be read one by one: compressed archives and sets that come decoded cannot. */
 bool ful__source_has_store(const ful__source *source);
 /* FUL_ERR_DATA for a source that has none; the message says what to do. */
 ful_status ful__store_open(const ful__source *source, ful__store **out) FUL_CHECK_RESULT;
+
+/* The index alone, also of a compressed archive: ful__store_read refuses that, ful__build_add_store takes it. Flags: */
+enum {
+    FUL__LIST_STAMPS = 1,  /* examine every file of a folder: ful__store_stamp changes with their sizes and times */
+    FUL__LIST_TOLERANT = 2 /* class folders without images are classes without images, not an error */
+};
+ful_status ful__store_list(const ful__source *source, unsigned flags, ful__store **out) FUL_CHECK_RESULT;
+uint64_t ful__store_stamp(const ful__store *s); /* 0 without the flag, and of archives */
+uint64_t ful__store_bytes(const ful__store *s); /* of all images; 0 where files were not examined */
+bool ful__store_is_sequential(const ful__store *s);
 void ful__store_close(ful__store **store);
 
 int64_t ful__store_count(const ful__store *s);

@@ -55,11 +55,20 @@ static ful_status write_channels(const ful__key *key, const void *base, ful__yam
 #define TRAIN ful_train_config
 
 static const char *const ten_crops[] = {"none", "logits", "probabilities", NULL};
+static const char *const label_levels[] = {"fine", "coarse", NULL};
+static const char *const emnist_parts[] = {"balanced", "byclass", "bymerge", "digits", "letters", "mnist", NULL};
+static const char *const on_errors[] = {"error", "skip", NULL};
 
 static const ful__key data_keys[] = {
-    {"name", FUL__TEXT(DATA, name), .help = "what lies at path: clusters, cifar10, cifar100, mnist, folder, pack"},
+    {"name", FUL__TEXT(DATA, name),
+     .help = "what lies at path: clusters, cifar10, cifar100, tiny-imagenet, imagenet, mnist, fashion-mnist, kmnist, emnist, "
+             "webdataset, folder, pack"},
     {"path", FUL__TEXT(DATA, path), .help = "its root; \"\" = $FULCRUM_DATA/<name>"},
     {"cache", FUL__TEXT(DATA, cache), .help = "folder of decoded caches; \"\" = the user's cache folder"},
+    {"labels", FUL__WORD(DATA, labels, label_levels), .help = "cifar100: 100 fine or 20 coarse classes"},
+    {"emnist", FUL__WORD(DATA, emnist, emnist_parts), .help = "emnist: which of its parts"},
+    {"on_error", FUL__WORD(DATA, on_error, on_errors),
+     .help = "a damaged image: error stops and names it; skip leaves it out, counts and reports it"},
     {"size", FUL__INT(DATA, size, 0, 1024), .help = "height = width images are brought to; 0 = the set's own"},
     {"channels", FUL__INT(DATA, channels, 0, 3), .help = "1 or 3; 0 = the set's own"},
     {"train_limit", FUL__INT(DATA, train_limit, 0, INT32_MAX),

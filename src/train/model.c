@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "data/augment.h"
+#include "data/classes.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/json.h"
@@ -208,7 +209,7 @@ static ful_status check_data(const ful_model *m, const ful_dataset *set, const f
                 net->classes);
     for (int c = 0; c < net->classes; c++) {
         const char *here = ful_dataset_class_name(set, c), *there = ful_model_class_name(m, c);
-        FUL_FAIL_IF(*here && *there && !same_name(here, there), FUL_ERR_CONFIG,
+        FUL_FAIL_IF(*here && *there && !ful__class_is_same(here, there) && !same_name(here, there), FUL_ERR_CONFIG,
                     "cannot evaluate on a set whose class %d is '%s': the model was trained with '%s' there", c, here, there);
     }
     return FUL_OK;

@@ -253,6 +253,14 @@ void tar_end(tar_out *t)
     t->archive = NULL;
 }
 
+void tar_save(tar_out *t, const char *path, bool gzip)
+{
+    tar_end(t);
+    if (gzip) blob_gzip(&t->bytes);
+    write_file(path, t->bytes.data, t->bytes.n);
+    blob_free(&t->bytes);
+}
+
 /* ---- whole sets ---- */
 
 const char *tiny_class(int c)
@@ -261,7 +269,7 @@ const char *tiny_class(int c)
     return names[c];
 }
 
-static void tiny_png(const tiny *s, int n, blob *png)
+void tiny_png(const tiny *s, int n, blob *png)
 {
     uint8_t *pixels = malloc((size_t)(s->h * s->w * s->channels));
     test_image(s->base + n, s->h, s->w, s->channels, pixels);

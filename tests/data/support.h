@@ -56,6 +56,7 @@ void tar_begin_as(tar_out *t, tar_format format);
 void tar_file(tar_out *t, const char *name, const void *bytes, size_t n);
 void tar_other(tar_out *t, const char *name, int filetype, const char *target); /* AE_IFDIR, AE_IFLNK */
 void tar_end(tar_out *t);
+void tar_save(tar_out *t, const char *path, bool gzip); /* ends it, writes it, frees it */
 
 /* Image n of `per_class` * `classes` (class by class): id n + base, class n / per_class, PNG, in
  * folder/<split>/<class>/<n>.png. */
@@ -66,6 +67,7 @@ void tiny_folder(const tiny *s, const char *folder);
 void tiny_tar(const tiny *s, const char *path, bool gzip, const char *prefix);
 void tiny_idx(const tiny *s, const char *folder, const char *stem, bool gzip); /* channels = 1 */
 void tiny_cifar(const tiny *s, const char *path, int label_bytes);             /* 32x32x3 */
+void tiny_png(const tiny *s, int n, blob *png);                                /* image n */
 const char *tiny_class(int c);                                                 /* byte order = number order */
 
 /* Defaults with name, path and cache set. */

@@ -237,7 +237,7 @@ static void test_places(void **state)
     make_folder(temp_path(&t, "nested/n01"));
     make_folder(temp_path(&t, "nested/n01/images"));
     c = config_of("folder", temp_path(&t, "nested"), cache);
-    assert_fails(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &d), FUL_ERR_DATA, "folders inside a class folder are not searched");
+    assert_fails(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &d), FUL_ERR_DATA, "folders inside it are not searched");
     write_file(temp_path(&t, "empty/x.png"), "", 0);
     c = config_of("folder", temp_path(&t, "empty"), cache);
     assert_fails(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &d), FUL_ERR_DATA,
@@ -266,7 +266,7 @@ static void test_config(void **state)
         c.field = (value);                                                                \
         assert_fails(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &d), FUL_ERR_CONFIG, message); \
     } while (0)
-    REFUSED(name[0], 'x', "data.name=xlusters: it must be clusters, cifar10,");
+    REFUSED(name[0], 'x', "data.name=xlusters: it must be one that `fulcrum data list` names");
     REFUSED(size, 3, "data.size=3: it must be in 4..1024");
     REFUSED(size, 15, "data.size=15: it must be in 16..256");
     REFUSED(channels, 2, "data.channels=2: it must be 0, 1 or 3");

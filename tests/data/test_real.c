@@ -92,14 +92,27 @@ static void test_imagenet_sample(void **state)
     ful_dataset_destroy(&d);
 }
 
-static void test_nested_refused(void **state)
+/* Tiny-ImageNet in its own layout, inside its archive: training images, validation images with their list, words. */
+static void test_tiny_imagenet(void **state)
 {
     (void)state;
     char path[1024];
     TEST_NEEDS_DATA(path, "tiny-imagenet-mini/tiny-imagenet-200.tar.gz");
-    const ful_data_config c = config_of("folder", path, temp_path(&t, "cache"));
-    ful_dataset *d = NULL;
-    assert_fails(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &d), FUL_ERR_DATA, "one archive must hold one split as class/file");
+    const ful_data_config c = config_of("tiny-imagenet", path, temp_path(&t, "cache"));
+    ful_dataset *train = open_ok(&c, FUL_SPLIT_TRAIN), *val = open_ok(&c, FUL_SPLIT_TEST);
+    ful_dataset_info info;
+    ful_dataset_info_get(train, &info);
+    assert_int_equal(info.count, 800);
+    assert_int_equal(info.classes, 20);
+    assert_int_equal(info.height, 64);
+    assert_string_equal(ful_dataset_class_name(train, 0), "n03255030 dumbbell");
+    ful_dataset_info_get(val, &info);
+    assert_int_equal(info.count, 200);
+    int each[20] = {0};
+    for (int64_t i = 0; i < info.count; i++) each[ful_dataset_label(val, i)]++;
+    for (int i = 0; i < 20; i++) assert_int_equal(each[i], 10);
+    ful_dataset_destroy(&train);
+    ful_dataset_destroy(&val);
 }
 
 int main(void)
@@ -108,7 +121,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cifar10, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mnist, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_imagenet_sample, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_nested_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_tiny_imagenet, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

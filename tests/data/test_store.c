@@ -43,20 +43,13 @@ static void add_to_tar(tar_out *tar, const char *prefix, int n)
     tar_file(tar, name, bytes, bytes_of(n, bytes));
 }
 
-static void save_tar(tar_out *tar, const char *path)
-{
-    tar_end(tar);
-    write_file(path, tar->bytes.data, tar->bytes.n);
-    blob_free(&tar->bytes);
-}
-
 /* Backwards, so that the order of the archive is not that of the names. */
 static void make_tar(const char *path, tar_format format, const char *prefix)
 {
     tar_out tar;
     tar_begin_as(&tar, format);
     for (int n = COUNT - 1; n >= 0; n--) add_to_tar(&tar, prefix, n);
-    save_tar(&tar, path);
+    tar_save(&tar, path, false);
 }
 
 static void make_tar_of_tars(const char *path, const char *prefix)
@@ -77,7 +70,7 @@ static void make_tar_of_tars(const char *path, const char *prefix)
         tar_file(&outer, name, inner.bytes.data, inner.bytes.n);
         blob_free(&inner.bytes);
     }
-    save_tar(&outer, path);
+    tar_save(&outer, path, false);
 }
 
 static void make_class_folders(const char *folder)
@@ -187,7 +180,7 @@ static void test_strays(void **state)
     tar_file(&tar, ".hidden.tar", "junk", 4);
     for (int n = 0; n < COUNT; n++) add_to_tar(&tar, "", n);
     tar_other(&tar, "ant/link.jpg", AE_IFLNK, "0000.jpg");
-    save_tar(&tar, temp_path(&t, "s.tar"));
+    tar_save(&tar, temp_path(&t, "s.tar"), false);
     log_catch();
     check_store(temp_path(&t, "s.tar"), ": bee/0007.jpg");
     assert_int_equal(log_warnings(), 1);
@@ -209,22 +202,22 @@ static void test_refused(void **state)
     assert_fails(open_store(temp_path(&t, "z.tar"), &s), FUL_ERR_DATA, "z.tar' one by one: a compressed archive");
     tar_begin(&tar);
     tar_file(&tar, "notes.txt", "junk", 4);
-    save_tar(&tar, temp_path(&t, "none.tar"));
+    tar_save(&tar, temp_path(&t, "none.tar"), false);
     assert_fails(open_store(temp_path(&t, "none.tar"), &s), FUL_ERR_DATA, "none.tar': it holds no images");
     tar_begin(&tar);
     add_to_tar(&tar, "train/", 0);
     add_to_tar(&tar, "val/", 0);
-    save_tar(&tar, temp_path(&t, "two.tar"));
+    tar_save(&tar, temp_path(&t, "two.tar"), false);
     assert_fails(open_store(temp_path(&t, "two.tar"), &s), FUL_ERR_DATA,
                  "images lie in 'train/<class>/' and in 'val/<class>/'");
     tar_begin(&tar);
     tar_file(&tar, "ant.tar", "this is no archive, and it has no block of zeros", 48);
-    save_tar(&tar, temp_path(&t, "inner.tar"));
+    tar_save(&tar, temp_path(&t, "inner.tar"), false);
     assert_fails(open_store(temp_path(&t, "inner.tar"), &s), FUL_ERR_FORMAT,
                  "inner archive 'ant.tar': cannot read tar archive");
     tar_begin(&tar);
     tar_file(&tar, "a.jpg", "x", 1);
-    save_tar(&tar, temp_path(&t, "flat.tar"));
+    tar_save(&tar, temp_path(&t, "flat.tar"), false);
     assert_fails(open_store(temp_path(&t, "flat.tar"), &s), FUL_ERR_DATA, "it lies in no folder that would name its class");
     assert_null(s);
 }

@@ -5,6 +5,7 @@
 #define FUL_TESTS_FUZZ_DATA_TARGET_H
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

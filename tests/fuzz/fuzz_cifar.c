@@ -7,7 +7,8 @@ static ful_status read(void *ctx, ful__build *b)
     const ful__bytes *files = ctx;
     const int fine = files[0].name[0] == '1';
     const ful_status status = ful__cifar_classes(&files[0], fine ? 100 : 10, b);
-    return status == FUL_OK ? ful__cifar_read(&files[1], fine ? 2 : 1, b) : status;
+    return status == FUL_OK ? ful__cifar_read(&files[1], fine ? FUL__LAYOUT_CIFAR100 : FUL__LAYOUT_CIFAR10, FUL_LABELS_FINE, b)
+                            : status;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)

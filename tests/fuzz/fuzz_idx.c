@@ -5,7 +5,8 @@
 static ful_status read(void *ctx, ful__build *b)
 {
     const ful__bytes *files = ctx;
-    return ful__idx_read(&files[0], &files[1], b);
+    static const ful__idx_kind plain, emnist = {.names = {"a", "b", "c"}, .base = 1, .transposed = true};
+    return ful__idx_read(&files[0], &files[1], files[1].n % 2 ? &plain : &emnist, b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)

@@ -46,6 +46,8 @@ FUL_API ful_status ful_graph_scale(ful_graph *g, const char *name, ful_node x, c
                                    ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_attention(ful_graph *g, const char *name, ful_node x, const ful_attention_attr *attr,
                                        ful_node *out) FUL_CHECK_RESULT;
+FUL_API ful_status ful_graph_mlp(ful_graph *g, const char *name, ful_node x, const ful_mlp_attr *attr,
+                                 ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_tokens(ful_graph *g, const char *name, ful_node x, const ful_tokens_attr *attr,
                                     ful_node *out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_graph_take(ful_graph *g, const char *name, ful_node x, const ful_take_attr *attr,

@@ -15,9 +15,10 @@ extern "C" {
 typedef enum ful_token { FUL_TOKEN_IMAGE = 0, FUL_TOKEN_PIXEL } ful_token;
 
 typedef enum ful_expert {
-    FUL_EXPERT_MLP = 0, /* fc1 d->h, act, fc2 h->d on a vector: after global pooling, or a 1x1-conv expert per pixel */
-    FUL_EXPERT_CONV,    /* conv1 3x3 d->h, norm, act, conv2 3x3 h->d on the whole feature map */
-    FUL_EXPERT_DWCONV   /* conv1 1x1 d->h, norm, act, dw 3x3 on h, norm, act, conv2 1x1 h->d (depthwise-separable family) */
+    FUL_EXPERT_MLP =
+        0,            /* fc1 d->h, act, fc2 h->d on a vector: after global pooling, at a pixel, or at every pixel of an image */
+    FUL_EXPERT_CONV,  /* conv1 3x3 d->h, norm, act, conv2 3x3 h->d on the whole feature map */
+    FUL_EXPERT_DWCONV /* conv1 1x1 d->h, norm, act, dw 3x3 on h, norm, act, conv2 1x1 h->d (depthwise-separable family) */
 } ful_expert;
 
 /* none or layer by default: batch-norm inside a sparsely fed expert sees tiny, shifting batches (card I7). LAYER =
@@ -42,10 +43,12 @@ enum { FUL_CAPACITY_NONE = 0, FUL_ROUTER_NAME_MAX = 32, FUL_EXPERTS_MAX = 4096 }
 
 typedef struct ful_moe_attr {
     ful_token token;         /* (default image) */
+    bool bare;               /* y = sum of gate * expert(x) alone: whoever builds the net adds x (default false) */
     ful_expert expert;       /* (default mlp) */
     int experts, k;          /* 1..FUL_EXPERTS_MAX; 1..experts (default 8, 2) */
     int hidden;              /* width h of an expert (default 128) */
     ful_act act;             /* inside experts (default gelu for mlp, relu for conv) */
+    bool gated;              /* mlp without norm: GLU form, [a | g] = fc1(x), fc2(act(a) g) (Shazeer 2020) (default false) */
     ful_expert_norm norm;    /* (default none for mlp, layer for conv) */
     ful_conv_algorithm conv; /* of convolutions inside experts (default auto); ful_net_build_graph gives the net's own */
     bool shared_init; /* all experts start with the same weights, those of the dense block (V-MoE); else each its own (default

@@ -126,6 +126,16 @@ typedef struct ful_attention_attr {
 /* With qk_norm: q_norm.weight, q_norm.bias, k_norm.weight, k_norm.bias, each [d/heads], for all heads. */
 FUL_API void ful_attention_defaults(ful_attention_attr *attr);
 
+/* The MLP of a transformer block, at every position: y = fc2(act(fc1(x))), of as many channels as x; gated: fc1 gives 2 x
+ * hidden values [a | g], y = fc2(act(a) g): GEGLU with gelu, SwiGLU with silu (Shazeer 2020). */
+typedef struct ful_mlp_attr {
+    int hidden;  /* >= 1 */
+    ful_act act; /* (default gelu) */
+    bool gated;  /* (default false) */
+} ful_mlp_attr;
+/* fc1.weight [hidden or 2 hidden][d], fc1.bias, fc2.weight [d][hidden], fc2.bias; LeCun normal, biases 0. */
+FUL_API void ful_mlp_defaults(ful_mlp_attr *attr);
+
 /* none | learned: one vector a token | sin-cos values of a patch's row and column, fixed (Beyer et al. 2022) */
 typedef enum ful_positions { FUL_POSITIONS_NONE = 0, FUL_POSITIONS_LEARNED, FUL_POSITIONS_SINCOS } ful_positions;
 

@@ -74,6 +74,11 @@ ful_status ful_graph_attention(ful_graph *g, const char *name, ful_node x, const
     return add_unary(g, name, &ful__op_attention, attr, sizeof *attr, x, out);
 }
 
+ful_status ful_graph_mlp(ful_graph *g, const char *name, ful_node x, const ful_mlp_attr *attr, ful_node *out)
+{
+    return add_unary(g, name, &ful__op_mlp, attr, sizeof *attr, x, out);
+}
+
 ful_status ful_graph_tokens(ful_graph *g, const char *name, ful_node x, const ful_tokens_attr *attr, ful_node *out)
 {
     return add_unary(g, name, &ful__op_tokens, attr, sizeof *attr, x, out);

@@ -79,13 +79,20 @@ static void combine_piece(void *ctx, int64_t chunk, int thread)
     const int k = j->d->k;
     for (int64_t t = piece_begin(j, chunk); t < piece_end(j, chunk); t++) {
         float *y = j->out + t * w;
-        const float *sum = j->x + t * w;
+        const float *sum = j->x ? j->x + t * w : NULL;
         for (int64_t p = t * k; p < (t + 1) * k; p++) {
             if (j->d->row[p] < 0) continue;
-            j->f->add_scaled(sum, j->gate[p], j->o + j->d->row[p] * w, y, w);
+            const float *o = j->o + j->d->row[p] * w;
+            if (sum)
+                j->f->add_scaled(sum, j->gate[p], o, y, w);
+            else
+                j->f->scale(o, j->gate[p], y, w);
             sum = y;
         }
-        if (sum != y) memcpy(y, sum, (size_t)w * sizeof(float));
+        if (!sum)
+            memset(y, 0, (size_t)w * sizeof(float));
+        else if (sum != y)
+            memcpy(y, sum, (size_t)w * sizeof(float));
     }
 }
 
@@ -126,7 +133,10 @@ static void dispatch_backward_piece(void *ctx, int64_t chunk, int thread)
     const int k = j->d->k;
     for (int64_t t = piece_begin(j, chunk); t < piece_end(j, chunk); t++) {
         float *dx = j->out + t * w;
-        if (j->x != j->out) memcpy(dx, j->x + t * w, (size_t)w * sizeof(float));
+        if (!j->x)
+            memset(dx, 0, (size_t)w * sizeof(float));
+        else if (j->x != j->out)
+            memcpy(dx, j->x + t * w, (size_t)w * sizeof(float));
         for (int64_t p = t * k; p < (t + 1) * k; p++)
             if (j->d->row[p] >= 0) j->f->add(j->o + j->d->row[p] * w, dx, w);
     }

@@ -30,14 +30,15 @@ void ful__dispatch_plan(ful__dispatch *d, const int32_t *expert, const uint8_t *
 void ful__gather(const float *x, const uint32_t *index, int64_t rows, int64_t width, float *out);
 
 /* y_t = (..(x_t + g_t0 o_t0) + ..) + g_t,k-1 o_t,k-1, every product and sum rounded: with E = 1 and gate 1 exactly x + o. y may
- * be x. */
+ * be x. x NULL: without it. */
 void ful__combine(const ful__dispatch *d, const float *gate, int64_t width, const float *x, const float *o, float *y);
 
 /* do_r = g dy_t for every row; dgate_ti = <dy_t, o_ti>, 0 where dropped. */
 void ful__combine_backward(const ful__dispatch *d, const float *gate, int64_t width, const float *dy, const float *o,
                            float *d_o, float *dgate);
 
-/* dx_t = (..(dy_t + dx_rows_t0) + ..) + dx_rows_t,k-1: the residual path and the experts'. dx may be dy. */
+/* dx_t = (..(dy_t + dx_rows_t0) + ..) + dx_rows_t,k-1: the residual path and the experts'. dx may be dy. dy
+ * NULL: without it. */
 void ful__dispatch_backward(const ful__dispatch *d, int64_t width, const float *dy, const float *dx_rows, float *dx);
 
 #endif

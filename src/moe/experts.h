@@ -4,7 +4,7 @@
  * were routed to them and on nothing else. A row is a vector (MLP) or a whole feature map (conv kinds).
  *
  * Two ways to run:
- *   grouped  MLP without a norm: fc1 and fc2 of all experts in one grouped GEMM each, rows gathered while they are read
+ *   grouped  MLP without a norm on vectors: all experts in one go (ops/mlp/mlps.h), rows gathered while they are read
  *   graph    any branch: one planned executor that the experts take in turn, each on its gathered rows with its own weights and
  * memory
  */
@@ -12,14 +12,8 @@
 #define FUL_MOE_EXPERTS_H
 
 #include "graph/exec.h"
-#include "ops/gemm.h"
+#include "ops/mlp/mlps.h"
 #include <fulcrum/moe.h>
-
-/* Numbers of rows that a run may have: of all experts together, and of one. Memory is laid out by these, not by the actual
- * numbers. */
-typedef struct ful__rows_bound {
-    int64_t all, one;
-} ful__rows_bound;
 
 typedef struct ful__experts {
     char name[FUL__OP_NAME_MAX];
@@ -33,11 +27,9 @@ typedef struct ful__experts {
     bool grouped;
     /* by plan */
     bool train;
-    ful__rows_bound most;      /* the largest run */
-    ful__exec *exec;           /* graph way */
-    ful__gemm_job *jobs;       /* [e] grouped way, as are the next two */
-    ful__gemm_tn_job *tn_jobs; /* [e] */
-    int *active;               /* [e] experts to pack; the expert of each job */
+    ful__rows_bound most; /* the largest run */
+    ful__exec *exec;      /* graph way */
+    ful__mlps mlps;       /* grouped way; its arrays are owned */
 } ful__experts;
 
 typedef struct ful__experts_run {
@@ -78,10 +70,10 @@ ful_status ful__experts_backward(ful__experts *x, ful__experts_run *run) FUL_CHE
 ful_status ful__expert_branch(ful_graph *g, const char *prefix, ful_node x, const ful_moe_attr *attr, int hidden,
                               ful_node *out) FUL_CHECK_RESULT;
 
-/* moe_check.c. Every field by itself and against the input; FUL_ERR_CONFIG names field, value, rule. expert_check: those of the
+/* moe_check.c. Every field by itself and with the others; FUL_ERR_CONFIG names field, value, rule. check_expert: those of the
  * branch only. */
-ful_status ful__moe_check(const char *name, const ful_moe_attr *attr, ful_shape x) FUL_CHECK_RESULT;
-ful_status ful__moe_check_expert(const char *name, const ful_moe_attr *attr, int hidden, ful_shape x) FUL_CHECK_RESULT;
+ful_status ful__moe_check(const char *name, const ful_moe_attr *attr) FUL_CHECK_RESULT;
+ful_status ful__moe_check_expert(const char *name, const ful_moe_attr *attr, int hidden) FUL_CHECK_RESULT;
 
 /* The address so many bytes (a multiple of 64) into a block. */
 static inline void *ful__at(void *block, size_t bytes)
@@ -89,14 +81,7 @@ static inline void *ful__at(void *block, size_t bytes)
     return (char *)block + bytes;
 }
 
-/* The two ways: experts_mlp.c, experts_graph.c. */
-ful_status ful__experts_plan_mlp(ful__experts *x) FUL_CHECK_RESULT;
-size_t ful__experts_saved_mlp(const ful__experts *x, ful__rows_bound bound);
-size_t ful__experts_scratch_mlp(const ful__experts *x, ful__rows_bound bound, bool backward);
-size_t ful__experts_packed_mlp(const ful__experts *x);
-void ful__experts_forward_mlp(ful__experts *x, ful__experts_run *run);
-void ful__experts_backward_mlp(ful__experts *x, ful__experts_run *run);
-
+/* The graph way: experts_graph.c. */
 ful_status ful__experts_plan_graph(ful__experts *x, ful__layout layout) FUL_CHECK_RESULT;
 size_t ful__experts_saved_graph(const ful__experts *x, ful__rows_bound bound);
 size_t ful__experts_scratch_graph(const ful__experts *x, ful__rows_bound bound, bool backward);

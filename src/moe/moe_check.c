@@ -26,7 +26,7 @@ static ful_status check_ranges(const char *name, const range *ranges, size_t cou
     return FUL_OK;
 }
 
-ful_status ful__moe_check_expert(const char *name, const ful_moe_attr *a, int hidden, ful_shape x)
+ful_status ful__moe_check_expert(const char *name, const ful_moe_attr *a, int hidden)
 {
     const range ranges[] = {
         {"token", a->token, FUL_TOKEN_IMAGE, FUL_TOKEN_PIXEL},
@@ -40,11 +40,15 @@ ful_status ful__moe_check_expert(const char *name, const ful_moe_attr *a, int hi
         a->expert != FUL_EXPERT_MLP && a->token == FUL_TOKEN_PIXEL, FUL_ERR_CONFIG,
         "cannot build moe '%s' with token=pixel, expert=%s: a conv expert sees a pixel's neighbours, so it needs token=image",
         name, a->expert == FUL_EXPERT_CONV ? "conv" : "dwconv");
-    FUL_FAIL_IF(a->expert == FUL_EXPERT_MLP && a->token == FUL_TOKEN_IMAGE && (x.h != 1 || x.w != 1), FUL_ERR_CONFIG,
-                "cannot build moe '%s' with token=image, expert=mlp on a map of %d x %d x %d: an MLP takes vectors, so it "
-                "needs a 1 x 1 "
-                "map (after global pooling), token=pixel or expert=conv",
-                name, x.h, x.w, x.c);
+    FUL_FAIL_IF(a->gated && (a->expert != FUL_EXPERT_MLP || a->norm != FUL_EXPERT_NORM_NONE), FUL_ERR_CONFIG,
+                "cannot build moe '%s' with gated=true and expert=%s, norm=%s: only an MLP without a norm has the gated form",
+                name,
+                a->expert == FUL_EXPERT_MLP    ? "mlp"
+                : a->expert == FUL_EXPERT_CONV ? "conv"
+                                               : "dwconv",
+                a->norm == FUL_EXPERT_NORM_NONE    ? "none"
+                : a->norm == FUL_EXPERT_NORM_LAYER ? "layer"
+                                                   : "batch");
     return FUL_OK;
 }
 
@@ -76,10 +80,10 @@ static ful_status check_fields(const char *name, const ful_moe_attr *a)
     return check_ranges(name, ranges, sizeof ranges / sizeof *ranges);
 }
 
-ful_status ful__moe_check(const char *name, const ful_moe_attr *a, ful_shape x)
+ful_status ful__moe_check(const char *name, const ful_moe_attr *a)
 {
     FUL_TRY(check_fields(name, a));
-    FUL_TRY(ful__moe_check_expert(name, a, a->hidden, x));
+    FUL_TRY(ful__moe_check_expert(name, a, a->hidden));
     FUL_FAIL_IF(a->k < 1 || a->k > a->experts, FUL_ERR_CONFIG,
                 "cannot build moe '%s' with k=%d, experts=%d: k must be in 1..experts", name, a->k, a->experts);
     FUL_FAIL_IF(a->gate == FUL_GATE_RENORM && a->k == 1, FUL_ERR_CONFIG,

@@ -97,6 +97,12 @@ static ful_status add_act(branch *b, const char *part)
 
 static ful_status mlp_branch(branch *b, int d, int hidden)
 {
+    if (b->attr->gated) {
+        const size_t end = strlen(b->prefix); /* the node is named as its parameters' prefix, without the dot */
+        const ful_mlp_attr attr = {.hidden = hidden, .act = b->attr->act, .gated = true};
+        snprintf(b->name, sizeof b->name, "%.*s", end > 0 ? (int)end - 1 : 0, b->prefix);
+        return ful_graph_mlp(b->g, b->name, b->end, &attr, &b->end);
+    }
     FUL_TRY(add_linear(b, "fc1", hidden));
     FUL_TRY(add_norm(b, "norm1"));
     FUL_TRY(add_act(b, "act1"));
@@ -143,9 +149,7 @@ ful_status ful_graph_expert_block(ful_graph *g, const char *name, ful_node x, co
 {
     FUL_FAIL_IF(!g || !name || !attr || !out, FUL_ERR_ARG,
                 "cannot build expert block '%s' with graph, name, attr or out NULL: all are needed", name ? name : "");
-    ful_shape shape;
-    FUL_TRY(ful_graph_shape(g, x, &shape));
-    FUL_TRY(ful__moe_check_expert(name, attr, hidden, shape));
+    FUL_TRY(ful__moe_check_expert(name, attr, hidden));
     char prefix[FUL__OP_NAME_MAX + 2];
     snprintf(prefix, sizeof prefix, "%.*s.", FUL__OP_NAME_MAX, name);
     ful_node f;

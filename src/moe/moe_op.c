@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The mixture-of-experts operation: y = x + sum over a token's experts of gate * f_expert(x).
+ * The mixture-of-experts operation: y = x + sum over a token's experts of gate * f_expert(x); bare: the sum alone.
  *
  *   forward    router input -> router -> capacity -> dispatch plan -> experts on their rows only -> combine -> balance losses,
  * counts backward   combine -> experts -> dispatch, the residual path -> router
@@ -98,7 +98,7 @@ static ful_status build(ful__moe *m, const char *name, const ful_shape *x, int n
 {
     FUL_TRY(ful__op_init(&m->base, &ful__op_moe, name, x, n_x));
     FUL_FAIL_IF(n_x != 1, FUL_ERR_ARG, "cannot build moe '%s' with %d inputs: it takes 1", name, n_x);
-    FUL_TRY(ful__moe_check(name, &m->attr, x[0]));
+    FUL_TRY(ful__moe_check(name, &m->attr));
     char router_name[FUL__OP_NAME_MAX];
     const int length = snprintf(router_name, sizeof router_name, "%s.router", name);
     FUL_FAIL_IF(length >= (int)sizeof router_name, FUL_ERR_ARG, "cannot build moe '%s': its name must have at most %d bytes",
@@ -361,10 +361,11 @@ static ful_status forward(ful__op *op, const ful__run *run)
     FUL_TRY(ful__experts_forward(m->experts, &er));
     account(m, run, &mem, &rr); /* before y, which may take the place of x */
     count_macs(m, run, rr.t, er.macs);
+    const float *residual = m->attr.bare ? NULL : run->x[0];
     if (soft)
-        ful__slots_combine(&slots, mem.prob, run->x[0], mem.o, run->y);
+        ful__slots_combine(&slots, mem.prob, residual, mem.o, run->y);
     else
-        ful__combine(&mem.plan, mem.gate, m->width, run->x[0], mem.o, run->y);
+        ful__combine(&mem.plan, mem.gate, m->width, residual, mem.o, run->y);
     return FUL_OK;
 }
 
@@ -375,6 +376,7 @@ static ful_status backward(ful__op *op, const ful__run *run)
     ful__moe *m = (ful__moe *)op;
     if (run->n == 0) return FUL_OK;
     const bool soft = m->router->kind != FUL__ROUTE_PAIRS;
+    const float *residual = m->attr.bare ? NULL : run->dy;
     float *dx = run->dx[0];
     ful__moe_memory mem;
     ful__moe_memory_lay(m, run->n, run->saved, run->scratch, true, &mem);
@@ -390,9 +392,9 @@ static ful_status backward(ful__op *op, const ful__run *run)
     if (!dx && !soft && m->experts->grouped) er.dx = NULL;
     FUL_TRY(ful__experts_backward(m->experts, &er));
     if (soft)
-        ful__slots_dispatch_backward(&slots, mem.dispatch, run->x[0], run->dy, mem.dx_rows, dx, mem.ddispatch);
+        ful__slots_dispatch_backward(&slots, mem.dispatch, run->x[0], residual, mem.dx_rows, dx, mem.ddispatch);
     else if (dx)
-        ful__dispatch_backward(&mem.plan, m->width, run->dy, mem.dx_rows, dx);
+        ful__dispatch_backward(&mem.plan, m->width, residual, mem.dx_rows, dx);
 
     rr.dgate = mem.dgate;
     rr.ddispatch = mem.ddispatch;

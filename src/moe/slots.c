@@ -46,7 +46,8 @@ static void mix_in(const ful__slots *s, const float *weight, const float *in, fl
 
 enum { TOKENS_A_PIECE = 16 };
 
-/* For the tokens of a piece, out_t = x_t + sum_s weight_ts in_s where out is wanted, dweight_ts = <x_t, in_s> where that is. */
+/* For the tokens of a piece, out_t = x_t + sum_s weight_ts in_s where out is wanted (x NULL: the sum alone), dweight_ts = <x_t,
+ * in_s> where that is. */
 static void mix_out_piece(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
@@ -54,12 +55,15 @@ static void mix_out_piece(void *ctx, int64_t chunk, int thread)
     const int64_t n_slots = slot_count(j->s), w = j->s->width, tokens = j->s->groups * j->s->m;
     const int64_t end = (chunk + 1) * TOKENS_A_PIECE < tokens ? (chunk + 1) * TOKENS_A_PIECE : tokens;
     for (int64_t t = chunk * TOKENS_A_PIECE; t < end; t++) {
-        const float *sum = j->x + t * w;
+        const float *sum = j->x ? j->x + t * w : NULL;
         for (int64_t slot = 0; slot < n_slots; slot++) {
             const float *in = j->in + row_of(j->s, t / j->s->m, slot) * w;
             if (j->dweight) j->dweight[t * n_slots + slot] = j->f->dot(j->x + t * w, in, w);
             if (!j->out) continue;
-            j->f->add_scaled(sum, j->weight[t * n_slots + slot], in, j->out + t * w, w);
+            if (sum)
+                j->f->add_scaled(sum, j->weight[t * n_slots + slot], in, j->out + t * w, w);
+            else
+                j->f->scale(in, j->weight[t * n_slots + slot], j->out + t * w, w);
             sum = j->out + t * w;
         }
     }

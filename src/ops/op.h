@@ -169,7 +169,7 @@ struct ful__op_type {
  * ful__layout wanted). */
 extern const ful__op_type ful__op_conv2d, ful__op_linear, ful__op_batchnorm, ful__op_layernorm, ful__op_act, ful__op_add,
     ful__op_global_avg_pool, ful__op_pool, ful__op_flatten, ful__op_dropout, ful__op_scale, ful__op_reorder, ful__op_attention,
-    ful__op_tokens, ful__op_take, ful__op_excite, ful__op_transpose;
+    ful__op_tokens, ful__op_take, ful__op_mlp, ful__op_excite, ful__op_transpose;
 
 /*
  * Inference form of conv -> batch-norm (-> + residual) (-> relu): same weights as conv2d, but weight and bias given are already

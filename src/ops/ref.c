@@ -23,6 +23,7 @@ static const ful__ref_entry entries[] = {
     {"take", ful__take_fwd__ref, ful__take_bwd__ref},
     {"excite", ful__excite_fwd__ref, ful__excite_bwd__ref},
     {"transpose", ful__transpose_fwd__ref, ful__transpose_bwd__ref},
+    {"mlp", ful__mlp_fwd__ref, ful__mlp_bwd__ref},
     {NULL, NULL, NULL},
 };
 

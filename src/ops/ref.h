@@ -57,6 +57,11 @@ FUL__REF_DECLARE(tokens);
 FUL__REF_DECLARE(take);
 FUL__REF_DECLARE(excite);
 FUL__REF_DECLARE(transpose);
+FUL__REF_DECLARE(mlp);
 void ful__conv_fused_fwd__ref(const ful__ref *r);
+
+/* One value, and its slope. */
+double ful__act_value__ref(ful_act act, double x);
+double ful__act_slope__ref(ful_act act, double x);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * For kernels (simd.h): the functions of act_lanes.h at the level's width, vexp(x), vnormal_cdf(x, &gauss), and each activation
- * with its slope, vgelu(x), vgelu_slope(x) and so on. (No include guard, see simd.h.)
- */
+/* For kernels (simd.h): the functions of act_lanes.h at the level's width: vexp(x), FN(act_of)(act, x), FN(slope_of)(act, x).
+ * (No include guard, see simd.h.) */
 #if SIMD_LEVEL == 2
 #define AT_LEVEL(name) name##_avx512
 #elif SIMD_LEVEL == 1
@@ -45,10 +43,27 @@
 #endif
 #undef AT_LEVEL
 
-#define vexp        FN(lanes_exp)
-#define vgelu       FN(lanes_gelu)
-#define vgelu_slope FN(lanes_gelu_slope)
-#define vsilu       FN(lanes_silu)
-#define vsilu_slope FN(lanes_silu_slope)
-#define vnormal_cdf FN(lanes_normal_cdf)
-#define vsigmoid    FN(lanes_sigmoid)
+#define vexp FN(lanes_exp)
+
+/* An activation and its slope; act is a constant where these are inlined. */
+INLINE vf FN(act_of)(const ful_act act, vf x)
+{
+    switch (act) {
+    case FUL_ACT_RELU: return FN(lanes_relu)(x);
+    case FUL_ACT_GELU: return FN(lanes_gelu)(x);
+    case FUL_ACT_SILU: return FN(lanes_silu)(x);
+    case FUL_ACT_HARD_SWISH: return FN(lanes_hard_swish)(x);
+    default: return x;
+    }
+}
+
+INLINE vf FN(slope_of)(const ful_act act, vf x)
+{
+    switch (act) {
+    case FUL_ACT_RELU: return FN(lanes_relu_slope)(x);
+    case FUL_ACT_GELU: return FN(lanes_gelu_slope)(x);
+    case FUL_ACT_SILU: return FN(lanes_silu_slope)(x);
+    case FUL_ACT_HARD_SWISH: return FN(lanes_hard_swish_slope)(x);
+    default: return vset(1);
+    }
+}

@@ -68,26 +68,26 @@ static inline void ref_norm(double *x, int channels, int pixels, const double *g
     for (int i = 0; i < count; i++) x[i] = (x[i] - mean) / sqrt(var + 1e-5) * gamma[i / pixels] + beta[i / pixels];
 }
 
-/* f_e of one row (NHWC). Parameters in the order of the branch. MLP: a 1x1 conv on a 1x1 map. */
+/* f_e of one row (NHWC). Parameters in the order of the branch. MLP: 1x1 convs. */
 static inline void ref_expert(const reference *f, int e, const double *x, double *o)
 {
     enum { MOST = 4096 };
     static double a[MOST], b[MOST], in[MOST];
     const bool mlp = f->a.expert == FUL_EXPERT_MLP, norm = f->a.norm == FUL_EXPERT_NORM_LAYER;
-    const int h = mlp ? 1 : f->s.h, w = mlp ? 1 : f->s.w, pixels = h * w, d = f->d, hidden = f->a.hidden;
+    const int pixels = (int)(f->width / f->d), h = pixels > 1 ? f->s.h : 1, w = pixels / h, d = f->d, hidden = f->a.hidden;
     const int kernel = f->a.expert == FUL_EXPERT_CONV ? 3 : 1;
     double **p = f->w + f->n_router + e * f->per_expert;
     int i = 0;
-    assert_true(hidden * pixels <= MOST && d * pixels <= MOST);
+    assert_true(2 * hidden * pixels <= MOST && d * pixels <= MOST);
     for (int c = 0; c < d; c++)
         for (int q = 0; q < pixels; q++) in[c * pixels + q] = x[q * d + c];
     const double *weight = p[i++], *bias = mlp || !norm ? p[i++] : NULL;
-    ref_conv(in, d, h, w, weight, bias, hidden, kernel, 1, a);
+    ref_conv(in, d, h, w, weight, bias, f->a.gated ? 2 * hidden : hidden, kernel, 1, a);
     if (norm) {
         ref_norm(a, hidden, pixels, p[i], p[i + 1]);
         i += 2;
     }
-    for (int j = 0; j < hidden * pixels; j++) a[j] = ref_act(f->a.act, a[j]);
+    for (int j = 0; j < hidden * pixels; j++) a[j] = ref_act(f->a.act, a[j]) * (f->a.gated ? a[hidden * pixels + j] : 1);
     if (f->a.expert == FUL_EXPERT_DWCONV) {
         weight = p[i++];
         bias = norm ? NULL : p[i++];
@@ -162,7 +162,7 @@ static inline void ref_pairs(reference *f)
         double mass = 0;
         for (int i = 0; i < k; i++) mass += prob[t * e + f->expert[t * k + i]];
         if (f->a.gate == FUL_GATE_SOFTMAX_ALL) mass = 1;
-        for (int64_t c = 0; c < f->width; c++) f->y[t * f->width + c] = f->x[t * f->width + c];
+        for (int64_t c = 0; c < f->width; c++) f->y[t * f->width + c] = f->a.bare ? 0 : f->x[t * f->width + c];
         for (int i = 0; i < k; i++) {
             const int j = f->expert[t * k + i];
             if (!f->kept[t * k + i]) continue;
@@ -202,7 +202,7 @@ static inline void ref_soft(reference *f)
             ref_softmax(logits + t * s, s, 1, combine + t * s);
         }
         for (int j = 0; j < s; j++) ref_softmax(logits + j, (int)group, s, dispatch + j);
-        for (int64_t i = begin * w; i < (begin + group) * w; i++) f->y[i] = f->x[i];
+        for (int64_t i = begin * w; i < (begin + group) * w; i++) f->y[i] = f->a.bare ? 0 : f->x[i];
         for (int j = 0; j < s; j++) {
             memset(z, 0, (size_t)w * sizeof *z);
             for (int64_t t = 0; t < group; t++)

@@ -82,7 +82,13 @@ static void together(void **state)
     a.k = 1;
     a.gate = FUL_GATE_RENORM;
     refuses(vector, a, "gate=renorm, k=1", "trains no router");
-    refuses(map, base(FUL_EXPERT_MLP), "token=image, expert=mlp on a map of 4 x 4 x 8", "needs a 1 x 1 map");
+    a = base(FUL_EXPERT_MLP);
+    a.gated = true;
+    a.norm = FUL_EXPERT_NORM_LAYER;
+    refuses(vector, a, "gated=true and expert=mlp, norm=layer", "only an MLP without a norm");
+    a = base(FUL_EXPERT_CONV);
+    a.gated = true;
+    refuses(map, a, "gated=true and expert=conv", "only an MLP without a norm");
     a = base(FUL_EXPERT_CONV);
     a.token = FUL_TOKEN_PIXEL;
     refuses(map, a, "token=pixel, expert=conv", "needs token=image");
@@ -111,7 +117,6 @@ static void arguments(void **state)
     assert_fails(ful_graph_expert_block(g, NULL, x, &a, 4, &y), FUL_ERR_ARG, "all are needed");
     assert_fails(ful_graph_expert_block(g, "ffn", x, &a, 0, &y), FUL_ERR_CONFIG, "hidden=0");
     a.expert = FUL_EXPERT_MLP;
-    assert_fails(ful_graph_expert_block(g, "ffn", x, &a, 4, &y), FUL_ERR_CONFIG, "on a map of 4 x 4 x 8");
     assert_int_equal(ful_graph_count(g), 1);
     a.token = FUL_TOKEN_PIXEL;
     assert_ok(ful_graph_moe(g, "moe", x, &a, &y));

@@ -119,6 +119,14 @@ static void pixel_mlp(void **state)
     twin c = {"pixel mlp", {4, 5, 16}, one(FUL_EXPERT_MLP, 24)};
     c.attr.token = FUL_TOKEN_PIXEL;
     check_twin(&c);
+    c.label = "gated pixel mlp";
+    c.attr.gated = true;
+    check_twin(&c);
+    c.attr.gated = false;
+    c.label = "mlp on whole maps";
+    c.attr.token = FUL_TOKEN_IMAGE;
+    check_twin(&c);
+    c.attr.token = FUL_TOKEN_PIXEL;
     c.label = "pixel mlp, many rows";
     c.shape = (ful_shape){24, 24, 8}; /* weight gradients are cut by rows */
     check_twin(&c);

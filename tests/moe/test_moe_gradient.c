@@ -140,6 +140,38 @@ static void mlp(void **state)
     check(&c);
 }
 
+/* What transformer blocks are made of: no x in y, gated experts, images as tokens. */
+static void blocks(void **state)
+{
+    (void)state;
+    mixture c = {"bare, on pixels", {1, 5, 4}, 3, attr_of(FUL_EXPERT_MLP, 3, 2, 5)};
+    c.attr.bare = true;
+    c.attr.token = FUL_TOKEN_PIXEL;
+    with_all_losses(&c.attr);
+    check(&c);
+    c.label = "bare with drops";
+    c.attr.capacity_permille = 500;
+    c.attr.capacity_min = 1;
+    check(&c);
+    c.label = "bare, gated";
+    c.attr = attr_of(FUL_EXPERT_MLP, 3, 2, 6);
+    c.attr.bare = c.attr.gated = true;
+    c.attr.token = FUL_TOKEN_PIXEL;
+    check(&c);
+    c.label = "bare soft_patch, gated with silu";
+    c.attr.act = FUL_ACT_SILU;
+    c.attr.soft_slots = 2;
+    strcpy(c.attr.router, "soft_patch");
+    check(&c);
+    c.label = "mlp on images of many pixels";
+    c.n = 6;
+    c.attr = attr_of(FUL_EXPERT_MLP, 3, 2, 5);
+    check(&c);
+    c.label = "the same, bare and gated";
+    c.attr.bare = c.attr.gated = true;
+    check(&c);
+}
+
 static void drops(void **state)
 {
     (void)state;
@@ -210,7 +242,7 @@ static void soft(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(mlp), cmocka_unit_test(drops), cmocka_unit_test(conv),
-                                       cmocka_unit_test(soft)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(mlp), cmocka_unit_test(blocks), cmocka_unit_test(drops),
+                                       cmocka_unit_test(conv), cmocka_unit_test(soft)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 
 static const double sqrt_half = 0.70710678118654752, inv_sqrt_2pi = 0.39894228040143268;
 
-static double value(ful_act act, double x)
+double ful__act_value__ref(ful_act act, double x)
 {
     switch (act) {
     case FUL_ACT_RELU: return x < 0 ? 0 : x;
@@ -19,7 +19,7 @@ static double value(ful_act act, double x)
     }
 }
 
-static double slope(ful_act act, double x)
+double ful__act_slope__ref(ful_act act, double x)
 {
     const double s = 1 / (1 + exp(-x));
     switch (act) {
@@ -36,11 +36,11 @@ static double slope(ful_act act, double x)
 void ful__act_fwd__ref(const ful__ref *r)
 {
     const ful_act act = *(const ful_act *)r->attr;
-    for (int64_t i = 0; i < r->n * ful__count(r->op->y); i++) r->y[i] = value(act, r->x[0][i]);
+    for (int64_t i = 0; i < r->n * ful__count(r->op->y); i++) r->y[i] = ful__act_value__ref(act, r->x[0][i]);
 }
 
 void ful__act_bwd__ref(const ful__ref *r)
 {
     const ful_act act = *(const ful_act *)r->attr;
-    for (int64_t i = 0; i < r->n * ful__count(r->op->y); i++) r->dx[0][i] = r->dy[i] * slope(act, r->x[0][i]);
+    for (int64_t i = 0; i < r->n * ful__count(r->op->y); i++) r->dx[0][i] = r->dy[i] * ful__act_slope__ref(act, r->x[0][i]);
 }

@@ -17,32 +17,55 @@ enum { FUL_MOE_SITES_MAX = 16 };
 
 typedef enum ful_place { FUL_PLACE_APPEND = 0, FUL_PLACE_REPLACE } ful_place;
 
-/* One item of the `moe:` list. */
+/*
+ * One item of the `moe:` list. Of a transformer's blocks, "block1".., a place may name several: "last2" the last two, "every2"
+ * blocks 2, 4, 6 … Where it replaces their MLP (V-MoE), x + mixture(norm(x)) stands for x + mlp(norm(x)).
+ */
 typedef struct ful_moe_site {
-    char at[32];     /* "head" (after global pooling) or "stage1".. (default "head") */
-    ful_place place; /* after the stage's last block, or instead of it (default append) */
+    char at[32];     /* "head" (after global pooling), "stage1".. or "block1".., "last<n>", "every<n>" (default "head") */
+    ful_place place; /* after the last block of the stage or the block, or instead of it or its MLP (default append) */
     ful_moe_attr moe;
     int dense; /* 0: a mixture. Otherwise this site is a dense block of width `dense` (the baselines of card I3) */
 } ful_moe_site;
+
+/* Whether a place is of blocks: "block<i>", "last<n>" or "every<n>". */
+FUL_API bool ful_moe_at_block(const char *at);
+
+typedef enum ful_vit_pool { FUL_VIT_POOL_TOKEN = 0, FUL_VIT_POOL_MEAN } ful_vit_pool;
+typedef enum ful_mlp_kind { FUL_MLP_GELU = 0, FUL_MLP_GEGLU, FUL_MLP_SWIGLU } ful_mlp_kind;
+
+/* What only vision transformers have. */
+typedef struct ful_vit_config {
+    int heads;               /* 0 = the arch's own, or with a width of its own one for every 64 channels (default 0) */
+    ful_vit_pool pool;       /* a class token, or the mean of all tokens without one (default token) */
+    ful_positions positions; /* (default learned) */
+    bool qk_norm;            /* (default false) */
+    double layer_scale;      /* factor of each residual branch, learned, and what it starts at; 0 = none (default 0) */
+    double mlp_ratio;        /* hidden width of the MLPs over the width (default 4) */
+    ful_mlp_kind mlp;        /* (default gelu) */
+} ful_vit_config;
 
 /* The `net:` block. */
 typedef struct ful_net_config {
     char arch[32];           /* a name of ful_arch_names() (default "resnet20") */
     int width;               /* channels of the first stage (mobilenets: of the stem); 0 = the arch's own */
-    int depth;               /* mlp: hidden layers, mixers: blocks; 0 = the arch's own */
-    int patch;               /* mixers: side of a patch; 0 = 16 above 64 px, 4 up to there */
+    int depth;               /* mlp: hidden layers, mixers, vit: blocks; 0 = the arch's own */
+    int patch;               /* mixers, vit: side of a patch; 0 = 16 above 64 px, 4 up to there */
     int height, in_channels; /* input (height = width), filled from the data set when 0 */
     int classes;             /* filled from the data set when 0 */
     double dropout;          /* before the classifier (default 0) */
-    double drop_path;        /* stochastic depth of the last block, linear over depth (default 0) */
+    double drop_path;        /* stochastic depth of the last block (vit: residual branch), linear over depth (default 0) */
     char conv[16];           /* auto | direct | winograd | patches: how convolutions are computed (default auto) */
     char stem[16];           /* auto | small | large: whether the first layers keep an image's size or take a quarter of its
                                 side (resnets: 3x3, or 7x7/2 + max-pool); auto = small up to 64 px (default auto) */
+    ful_vit_config vit;
     int n_moe;
     ful_moe_site moe[FUL_MOE_SITES_MAX];
 } ful_net_config;
 
 FUL_API void ful_net_config_defaults(ful_net_config *config);
+/* The MLP of a transformer's blocks; hidden = 0 where the net has no such blocks. */
+FUL_API ful_mlp_attr ful_net_block_mlp(const ful_net_config *config);
 typedef struct ful_arch_about {
     const char *name, *about;
 } ful_arch_about;

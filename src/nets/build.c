@@ -190,25 +190,70 @@ void ful__add_stem(ful__builder *b)
 /* Sites ----------------------------------------------------------------------------------------------------------------- */
 
 /* "stage3.moe" or its dense twin "stage3.ffn"; a second site at one place is "stage3.site2.moe". */
-static ful_status add_site(ful__builder *b, const ful_moe_site *site, int number)
+static ful_status add_site(ful__builder *b, const ful_moe_site *site, const char *at, int number)
 {
     char name[NAME_BYTES], which[32] = "";
     if (number > 1) snprintf(which, sizeof which, ".site%d", number);
-    snprintf(name, sizeof name, "%s%s.%s", site->at, which, site->dense ? "ffn" : "moe");
+    snprintf(name, sizeof name, "%s%s.%s", at, which, site->dense ? "ffn" : "moe");
     ful_moe_attr moe = site->moe;
     FUL_TRY(ful__net_conv(b->config, &moe.conv));
     if (site->dense) return ful_graph_expert_block(b->g, name, b->end, &moe, site->dense, &b->end);
     return ful_graph_moe(b->g, name, b->end, &moe, &b->end);
 }
 
+/* number: of sites at the place so far. */
+static void add_site_at(ful__builder *b, int i, const char *at, int *number)
+{
+    if (failed(b)) return;
+    b->status = add_site(b, &b->config->moe[i], at, ++*number);
+    if (failed(b)) b->status = ful__fail_context(b->status, "moe item %d", i + 1);
+}
+
 void ful__add_sites(ful__builder *b, const char *at)
 {
-    for (int i = 0, number = 0; i < b->config->n_moe && !failed(b); i++) {
+    for (int i = 0, number = 0; i < b->config->n_moe; i++)
+        if (strcmp(b->config->moe[i].at, at) == 0) add_site_at(b, i, at, &number);
+}
+
+void ful__add_block_sites(ful__builder *b, int block)
+{
+    char at[32];
+    int number = 0;
+    snprintf(at, sizeof at, "block%d", block);
+    for (int i = 0; i < b->config->n_moe; i++) {
         const ful_moe_site *site = &b->config->moe[i];
-        if (strcmp(site->at, at) != 0) continue;
-        b->status = add_site(b, site, ++number);
-        if (failed(b)) b->status = ful__fail_context(b->status, "moe item %d", i + 1);
+        if (!ful__site_covers(site->at, block, b->stages)) continue;
+        if (site->place == FUL_PLACE_REPLACE)
+            number++; /* stands in the block */
+        else
+            add_site_at(b, i, at, &number);
     }
+}
+
+/* 1..999 without leading zeros after the word; 0: it is something else. */
+static int number_after(const char *at, const char *word)
+{
+    const size_t length = strlen(word);
+    int value = 0, digits = 0;
+    if (strncmp(at, word, length) != 0) return 0;
+    for (at += length; *at >= '0' && *at <= '9' && digits < 4; at++, digits++) {
+        if (digits == 0 && *at == '0') return 0;
+        value = 10 * value + (*at - '0');
+    }
+    return *at || digits > 3 ? 0 : value;
+}
+
+bool ful__site_covers(const char *at, int block, int blocks)
+{
+    const int number = number_after(at, "block"), last = number_after(at, "last"), every = number_after(at, "every");
+    if (number > 0) return number == block;
+    if (last > 0) return last <= blocks && block > blocks - last;
+    return every > 0 && block % every == 0;
+}
+
+bool ful_moe_at_block(const char *at)
+{
+    return number_after(at, "block") || number_after(at, "last") || number_after(at, "every");
 }
 
 void ful__add_stage_sites(ful__builder *b, int stage)

@@ -29,8 +29,10 @@ struct ful__arch {
     const char *name, *about;
     void (*build)(ful__builder *b); /* everything from the input to the stages' end */
     int width;                      /* of the first stage, where the config says 0 */
-    int stages, blocks[4];          /* of each stage; mlp: stages = hidden layers where the config says 0 */
+    int stages, blocks[4]; /* of each stage; mlp, vit: stages = layers where the config says 0; vit: blocks[0] = heads */
 };
+/* NULL where there is none of that name. */
+const ful__arch *ful__arch_find(const char *name);
 
 void ful__build_resnet(ful__builder *b);
 void ful__build_resnet_bottleneck(ful__builder *b);
@@ -42,6 +44,10 @@ void ful__build_mobilenet_v3_small(ful__builder *b);
 void ful__build_convnext(ful__builder *b);
 void ful__build_mixer(ful__builder *b);
 void ful__build_mlp(ful__builder *b);
+void ful__build_vit(ful__builder *b);
+
+/* Whether the transformer that the configuration asks for can be built. */
+ful_status ful__vit_check(const ful__builder *b) FUL_CHECK_RESULT;
 
 /* What the configuration's word for convolutions means; FUL_ERR_CONFIG where it is none. */
 ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out) FUL_CHECK_RESULT;
@@ -76,8 +82,11 @@ int ful__patch_side(const ful__builder *b);
 /* Blocks of a stage that the arch itself builds: one less where a site replaces the last. shape_changes: only the first
  * block's. */
 int ful__stage_blocks(ful__builder *b, int stage, int blocks, bool first_changes_shape);
-/* The sites placed at "head"; after the blocks of a stage those placed there. */
+/* The sites appended at "head"; after the blocks of a stage, or after a block, those placed there. */
 void ful__add_sites(ful__builder *b, const char *at);
+void ful__add_block_sites(ful__builder *b, int block);
+/* Whether a place means block 1..blocks: "block<i>", the last n "last<n>", every n-th "every<n>". */
+bool ful__site_covers(const char *at, int block, int blocks);
 void ful__add_stage_sites(ful__builder *b, int stage);
 
 #endif

@@ -52,6 +52,9 @@ enum { SIDE_MAX = 1024, CHANNELS_MAX = 4096, WIDTH_MAX = 1 << 14, CLASSES_MAX = 
     X("dwnet_l", "depthwise-separable net, 4 stages of 2, 3, 6, 3 blocks, 48..384 channels", ful__build_dwnet, 48, 4, 2, 3, 6, \
       3)                                                                                                                       \
     X("dwnet", "the same as dwnet_m", ful__build_dwnet, 32, 4, 1, 2, 3, 2)                                                     \
+    X("vit_tiny", "vision transformer, 12 blocks of width 192, 3 heads", ful__build_vit, 192, 12, 3, 0, 0, 0)                  \
+    X("vit_small", "vision transformer, 12 blocks of width 384, 6 heads", ful__build_vit, 384, 12, 6, 0, 0, 0)                 \
+    X("vit_base", "vision transformer, 12 blocks of width 768, 12 heads", ful__build_vit, 768, 12, 12, 0, 0, 0)                \
     X("mlp", "hidden layers of 256 on the flattened image (depth 2)", ful__build_mlp, 256, 2, 0, 0, 0, 0)                      \
     X("linear", "softmax regression on the flattened image", ful__build_mlp, 1, 0, 0, 0, 0, 0)
 
@@ -66,22 +69,28 @@ const ful_arch_about *ful_arch_names(void)
     return abouts;
 }
 
+static const ful_vit_config vit_defaults = {.positions = FUL_POSITIONS_LEARNED, .mlp_ratio = 4};
+
 void ful_net_config_defaults(ful_net_config *config)
 {
-    *config = (ful_net_config){.arch = "resnet20", .conv = "auto", .stem = "auto"};
+    *config = (ful_net_config){.arch = "resnet20", .conv = "auto", .stem = "auto", .vit = vit_defaults};
     for (int i = 0; i < FUL_MOE_SITES_MAX; i++) {
         snprintf(config->moe[i].at, sizeof config->moe[i].at, "head");
         ful_moe_defaults(&config->moe[i].moe, FUL_EXPERT_MLP);
     }
 }
 
-static ful_status find_arch(const char *name, const ful__arch **out)
+const ful__arch *ful__arch_find(const char *name)
 {
     for (int i = 0; i < ARCH_COUNT; i++)
-        if (strcmp(archs[i].name, name) == 0) {
-            *out = &archs[i];
-            return FUL_OK;
-        }
+        if (strcmp(archs[i].name, name) == 0) return &archs[i];
+    return NULL;
+}
+
+static ful_status find_arch(const char *name, const ful__arch **out)
+{
+    *out = ful__arch_find(name);
+    if (*out) return FUL_OK;
     ful__str known = {0};
     for (int i = 0; i < ARCH_COUNT; i++) ful__str_addf(&known, "%s%s", i ? ", " : "", archs[i].name);
     ful_status status = ful__str_status(&known);
@@ -105,26 +114,63 @@ static ful_status check_probability(const char *key, double value)
     return FUL_OK;
 }
 
+static bool has_blocks(const ful__builder *b)
+{
+    return b->arch->build == ful__build_vit;
+}
+
+/* Whether the net has this place, a stage or blocks. */
+static bool is_place(const ful__builder *b, const char *at)
+{
+    for (int i = 1; i <= b->stages; i++) {
+        char stage[32];
+        snprintf(stage, sizeof stage, "stage%d", i);
+        if (has_blocks(b) ? ful__site_covers(at, i, b->stages) : strcmp(at, stage) == 0) return true;
+    }
+    return false;
+}
+
 static ful_status check_site(const ful__builder *b, int i)
 {
     const ful_moe_site *site = &b->config->moe[i];
     const char *name = b->arch->name;
     FUL_FAIL_IF(!memchr(site->at, '\0', sizeof site->at), FUL_ERR_CONFIG,
-                "cannot place moe item %d at=%.8s...: a place is head or stage1..", i + 1, site->at);
-    bool known = strcmp(site->at, "head") == 0;
-    for (int s = 1; s <= b->stages && !known; s++) {
-        char at[32];
-        snprintf(at, sizeof at, "stage%d", s);
-        known = strcmp(site->at, at) == 0;
-    }
+                "cannot place moe item %d at=%.8s...: a place is head, stage1.. or block1..", i + 1, site->at);
+    const bool known = strcmp(site->at, "head") == 0 || is_place(b, site->at);
     FUL_FAIL_IF(!known && b->stages == 0, FUL_ERR_CONFIG, "cannot place moe item %d at=%.31s: in %s it must be head", i + 1,
                 site->at, name);
+    FUL_FAIL_IF(!known && has_blocks(b), FUL_ERR_CONFIG,
+                "cannot place moe item %d at=%.31s: in %s it must be head or one of block1..block%d, last1..last%d, "
+                "every1..every%d",
+                i + 1, site->at, name, b->stages, b->stages, b->stages);
     FUL_FAIL_IF(!known, FUL_ERR_CONFIG, "cannot place moe item %d at=%.31s: in %s it must be head or one of stage1..stage%d",
                 i + 1, site->at, name, b->stages);
     FUL_FAIL_IF(site->place != FUL_PLACE_APPEND && strcmp(site->at, "head") == 0, FUL_ERR_CONFIG,
                 "cannot place moe item %d at=head, place=replace: there is no block to replace, so it must be append", i + 1);
     FUL_FAIL_IF(site->dense < 0, FUL_ERR_CONFIG, "cannot place moe item %d with dense=%d: it is a width, or 0 for a mixture",
                 i + 1, site->dense);
+    return FUL_OK;
+}
+
+/* The keys of transformers, in another net. */
+static ful_status check_no_vit(const ful__builder *b)
+{
+    const ful_vit_config *v = &b->config->vit, *d = &vit_defaults;
+    const struct {
+        const char *key;
+        bool given;
+    } keys[] = {
+        {"heads", v->heads != d->heads},
+        {"pool", v->pool != d->pool},
+        {"positions", v->positions != d->positions},
+        {"qk_norm", v->qk_norm != d->qk_norm},
+        {"layer_scale", v->layer_scale < 0 || v->layer_scale > 0},
+        {"mlp_ratio", v->mlp_ratio < d->mlp_ratio || v->mlp_ratio > d->mlp_ratio},
+        {"mlp", v->mlp != d->mlp},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        FUL_FAIL_IF(keys[i].given, FUL_ERR_CONFIG, "cannot build %s with %s set: only a vision transformer has it",
+                    b->arch->name, keys[i].key);
     return FUL_OK;
 }
 
@@ -142,11 +188,11 @@ ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out)
 static ful_status check_config(ful__builder *b)
 {
     const ful_net_config *c = b->config;
-    const bool patches = b->arch->build == ful__build_mixer;
+    const bool patches = b->arch->build == ful__build_mixer || has_blocks(b);
     const bool own_depth = patches || (b->arch->build == ful__build_mlp && b->arch->stages > 0);
     FUL_TRY(check_int("width", c->width, 0, WIDTH_MAX));
     FUL_FAIL_IF(c->depth != 0 && !own_depth, FUL_ERR_CONFIG,
-                "cannot build %s with depth=%d: only mlp and mixers have a depth to choose", b->arch->name, c->depth);
+                "cannot build %s with depth=%d: only mlp, mixers and vit nets have a depth to choose", b->arch->name, c->depth);
     FUL_FAIL_IF(c->patch != 0 && !patches, FUL_ERR_CONFIG, "cannot build %s with patch=%d: it does not cut images into patches",
                 b->arch->name, c->patch);
     FUL_TRY(check_int("depth", c->depth, 0, FUL__STAGES_MAX));
@@ -164,7 +210,7 @@ static ful_status check_config(ful__builder *b)
     b->width = c->width ? c->width : b->arch->width;
     b->stages = c->depth ? c->depth : b->arch->stages;
     for (int i = 0; i < c->n_moe; i++) FUL_TRY(check_site(b, i));
-    return FUL_OK;
+    return has_blocks(b) ? ful__vit_check(b) : check_no_vit(b);
 }
 
 /* Pooling to a vector, sites at the head, dropout, classifier. */

@@ -53,6 +53,8 @@ INLINE vf FN(act_of)(const ful_act act, vf x)
     case FUL_ACT_GELU: return FN(lanes_gelu)(x);
     case FUL_ACT_SILU: return FN(lanes_silu)(x);
     case FUL_ACT_HARD_SWISH: return FN(lanes_hard_swish)(x);
+    case FUL_ACT_RELU6: return FN(lanes_relu6)(x);
+    case FUL_ACT_HARD_SIGMOID: return FN(lanes_hard_sigmoid)(x);
     default: return x;
     }
 }
@@ -64,6 +66,8 @@ INLINE vf FN(slope_of)(const ful_act act, vf x)
     case FUL_ACT_GELU: return FN(lanes_gelu_slope)(x);
     case FUL_ACT_SILU: return FN(lanes_silu_slope)(x);
     case FUL_ACT_HARD_SWISH: return FN(lanes_hard_swish_slope)(x);
+    case FUL_ACT_RELU6: return FN(lanes_relu6_slope)(x);
+    case FUL_ACT_HARD_SIGMOID: return FN(lanes_hard_sigmoid_slope)(x);
     default: return vset(1);
     }
 }

@@ -94,12 +94,16 @@ static const ful__key data_keys[] = {
     {"gen_seed", FUL__SEED(DATA, gen_seed), .help = "clusters: seed of the generator"},
     {NULL}};
 
+static const char *const pools[] = {"token", "mean", NULL};
+static const char *const positions[] = {"none", "learned", "sincos", NULL};
+static const char *const mlps[] = {"gelu", "geglu", "swiglu", NULL};
+
 static const ful__key net_keys[] = {
     {"arch", FUL__TEXT(NET, arch),
-     .help = "a net of doc/nets.md: resnet20, resnet50, mobilenet_v3_small, convnext_atto, mixer_s, ..."},
+     .help = "a net of doc/nets.md: resnet20, resnet50, mobilenet_v3_small, convnext_atto, mixer_s, vit_tiny, ..."},
     {"width", FUL__INT(NET, width, 0, 65536), .help = "channels of the first stage; 0 = the arch's own"},
-    {"depth", FUL__INT(NET, depth, 0, 1000), .help = "mlp: hidden layers, mixers: blocks; 0 = the arch's own"},
-    {"patch", FUL__INT(NET, patch, 0, 1024), .help = "mixers: side of a patch; 0 = 16, or 4 up to 64 px"},
+    {"depth", FUL__INT(NET, depth, 0, 1000), .help = "mlp: hidden layers, mixers, vit: blocks; 0 = the arch's own"},
+    {"patch", FUL__INT(NET, patch, 0, 1024), .help = "mixers, vit: side of a patch; 0 = 16, or 4 up to 64 px"},
     {"height", FUL__INT(NET, height, 0, 1024), .help = "input height = width; 0 = from the data set"},
     {"in_channels", FUL__INT(NET, in_channels, 0, 4096), .help = "input channels; 0 = from the data set"},
     {"classes", FUL__INT(NET, classes, 0, 1000000), .help = "0 = from the data set"},
@@ -110,6 +114,14 @@ static const ful__key net_keys[] = {
      .help = "how convolutions are computed; auto = as a measurement on this machine prefers"},
     {"stem", FUL__TEXT(NET, stem), .type = "auto | small | large",
      .help = "small keeps an image's size, large takes a quarter of its side; auto = small up to 64 px"},
+    {"heads", FUL__INT(NET, vit.heads, 0, 1024), .help = "vit: attention heads; 0 = the arch's own, or width / 64"},
+    {"pool", FUL__WORD(NET, vit.pool, pools), .help = "vit: a class token, or the mean of all tokens"},
+    {"positions", FUL__WORD(NET, vit.positions, positions), .help = "vit: what tells tokens where they are"},
+    {"qk_norm", FUL__BOOL(NET, vit.qk_norm), .help = "vit: layer norm of queries and keys"},
+    {"layer_scale", FUL__REAL(NET, vit.layer_scale, 0, 1),
+     .help = "vit: learned factor of each residual branch, starting so; 0 = none"},
+    {"mlp_ratio", FUL__REAL(NET, vit.mlp_ratio, 0, 1000), .above_min = true, .help = "vit: hidden width of the MLPs / width"},
+    {"mlp", FUL__WORD(NET, vit.mlp, mlps), .help = "vit: fc2(gelu(fc1 x)), or gated with gelu or silu"},
     {NULL}};
 
 static const char *const optimizers[] = {"sgd", "adamw", NULL};
@@ -219,7 +231,8 @@ static ful_status read_train(const ful__spot *root, ful_train_config *train)
 ful_status ful__config_trial_graph(const ful_config *config, int n_moe, ful_graph **out)
 {
     ful_net_config net = config->net;
-    if (net.height == 0) net.height = config->data.crop ? config->data.crop : config->data.size ? config->data.size : 32;
+    if (net.height == 0) net.height = config->data.crop ? config->data.crop : config->data.size;
+    if (net.height == 0) net.height = net.patch > 0 ? net.patch : 32;
     if (net.in_channels == 0) net.in_channels = config->data.channels ? config->data.channels : 3;
     if (net.classes == 0) net.classes = 10;
     net.n_moe = n_moe;

@@ -73,14 +73,19 @@ static const ful__key balance_keys[] = {
 enum { HIDDEN_MOST = 1 << 20 };
 
 const ful__key ful__moe_keys[] = {
-    {"at", FUL__TEXT(SITE, at), .type = "head | stage<N>", .help = "after global pooling, or at a residual stage"},
-    {"place", FUL__WORD(SITE, place, places), .help = "after the stage's last block, or instead of it"},
+    {"at", FUL__TEXT(SITE, at), .type = "head | stage<N> | block<N>",
+     .help = "after global pooling, at a stage, or at a vit's block; last<N>, every<N>: several of its blocks"},
+    {"place", FUL__WORD(SITE, place, places), .fallback = "append | blocks replace",
+     .help = "after the stage's last block or the block, or instead of it or its MLP"},
     {"expert", FUL__WORD(SITE, moe.expert, experts), .help = "MLP on a vector, conv block, or depthwise conv block on a map"},
-    {"token", FUL__WORD(SITE, moe.token, tokens), .help = "what is routed: a whole image, or each pixel"},
+    {"token", FUL__WORD(SITE, moe.token, tokens), .fallback = "image | blocks pixel",
+     .help = "what is routed: a whole image, or each pixel (patch)"},
     {"experts", FUL__INT(SITE, moe.experts, 1, EXPERTS_MOST), .help = "how many"},
     {"k", FUL__INT(SITE, moe.k, 1, EXPERTS_MOST), .help = "experts a token uses; at most experts"},
-    {"hidden", FUL__INT(SITE, moe.hidden, 1, HIDDEN_MOST), .help = "width of an expert"},
+    {"hidden", FUL__INT(SITE, moe.hidden, 1, HIDDEN_MOST), .fallback = "128 | blocks the MLP's", .help = "width of an expert"},
     {"act", FUL__WORD(SITE, moe.act, acts), .fallback = "gelu | conv relu", .help = "activation inside experts"},
+    {"gated", FUL__BOOL(SITE, moe.gated), .fallback = "false | blocks the MLP's",
+     .help = "MLP experts fc2(act(a) g), [a | g] = fc1 x: GEGLU with gelu, SwiGLU with silu"},
     {"norm", FUL__WORD(SITE, moe.norm, norms), .fallback = "none | conv layer",
      .help = "inside experts; batch sees small, shifting batches there"},
     {"shared_init", FUL__BOOL(SITE, moe.shared_init), .help = "all experts start with the same weights"},
@@ -111,6 +116,18 @@ void ful__moe_site_defaults(ful_moe_site *site, ful_expert expert)
     memset(site, 0, sizeof *site);
     snprintf(site->at, sizeof site->at, "head");
     ful_moe_defaults(&site->moe, expert);
+}
+
+/* At a transformer's blocks a mixture takes the place of the MLP, patch by patch, with experts of the MLP's own form. */
+static void block_defaults(ful_moe_site *site, const ful_net_config *net)
+{
+    const ful_mlp_attr mlp = ful_net_block_mlp(net);
+    if (!ful_moe_at_block(site->at) || mlp.hidden == 0 || site->moe.expert != FUL_EXPERT_MLP) return;
+    site->place = FUL_PLACE_REPLACE;
+    site->moe.token = FUL_TOKEN_PIXEL;
+    site->moe.hidden = mlp.hidden;
+    site->moe.act = mlp.act;
+    site->moe.gated = mlp.gated;
 }
 
 /* Reading --------------------------------------------------------------------------------------------------------------- */
@@ -161,12 +178,14 @@ static ful_status check_site(const ful__spot *item, const ful_moe_site *site, co
 }
 
 /* `over`: the router of the whole document, or NULL. */
-static ful_status read_site(const ful__spot *item, const ful__spot *over, ful_moe_site *site)
+static ful_status read_site(const ful__spot *item, const ful__spot *over, const ful_net_config *net, ful_moe_site *site)
 {
     ful__moe_site_defaults(site, FUL_EXPERT_MLP);
     if (item->node->kind != FUL__YAML_MAP) return ful__spot_fail(item, "must be a map of keys, e.g. {at: head, experts: 8}");
     FUL_TRY(ful__schema_read_key(ful__moe_keys, "expert", item, site));
-    ful__moe_site_defaults(site, site->moe.expert); /* they depend on the expert, and capacity on the router */
+    ful__moe_site_defaults(site, site->moe.expert); /* they depend on the expert and the place, and capacity on the router */
+    FUL_TRY(ful__schema_read_key(ful__moe_keys, "at", item, site));
+    block_defaults(site, net);
     FUL_TRY(ful__schema_read_key(ful__moe_keys, "router", item, site));
     if (is_soft(over ? over->node->text : site->moe.router)) site->moe.capacity_permille = 0;
     FUL_TRY(ful__schema_read(ful__moe_keys, item, site));
@@ -254,7 +273,7 @@ ful_status ful__config_read_moe(const ful__spot *root, ful_config *config)
     for (int i = 0; i < list.node->count; i++) {
         const ful__spot item = ful__spot_item(&list, i);
         ful_moe_site *site = &config->net.moe[i];
-        FUL_TRY(read_site(&item, over ? &router : NULL, site));
+        FUL_TRY(read_site(&item, over ? &router : NULL, &config->net, site));
         if (baseline != BASE_NONE) FUL_TRY(make_dense(&dense, baseline, config, site));
     }
     config->net.n_moe = list.node->count;

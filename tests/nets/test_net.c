@@ -67,6 +67,14 @@ static void test_learns(void **state)
     add_site(&c, "stage3", 8, 0);
     add_site(&c, "head", 16, 0);
     learn(&c, 30, 0.1f);
+    c = net_config("vit_tiny", 12, 1, 3);
+    c.width = 24;
+    c.depth = 2;
+    learn(&c, 60, 0.1f);
+    c.vit.mlp = FUL_MLP_SWIGLU;
+    c.vit.pool = FUL_VIT_POOL_MEAN;
+    add_site(&c, "last1", 32, 0);
+    learn(&c, 60, 0.1f);
 }
 
 /* Every net has a way down: on one batch, over and over, its loss falls. */

@@ -3,7 +3,7 @@
 
 static void mlp(check_sink *sink, unsigned use, ful_shape x, int hidden, ful_act act, bool gated, int n_max)
 {
-    static const char *const acts[] = {"none", "relu", "gelu", "silu", "hard_swish"};
+    static const char *const acts[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid"};
     const ful_mlp_attr a = {hidden, act, gated};
     check_case c = {.attr = &a, .x = {x}, .n_max = n_max};
     c.macs = (int64_t)x.h * x.w * x.c * hidden * (gated ? 3 : 2);
@@ -18,7 +18,7 @@ static void refuse(check_sink *sink, ful_mlp_attr a, const char *rule)
 static void cases(check_sink *sink)
 {
     for (int gated = 0; gated < 2; gated++) {
-        for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SWISH; act++) {
+        for (ful_act act = FUL_ACT_NONE; act <= FUL_ACT_HARD_SIGMOID; act++) {
             mlp(sink, CHECK_TEST, (ful_shape){1, 5, 12}, 20, act, gated, 6);
             if (act == FUL_ACT_NONE || act == FUL_ACT_GELU || act == FUL_ACT_SILU) /* the others have corners */
                 mlp(sink, CHECK_TEST | CHECK_GRAD, (ful_shape){1, 3, 8}, 6, act, gated, 3);

@@ -388,6 +388,31 @@ static void test_sets(void **state)
     assert_fails(ful_config_load(path, NULL, 0, &c), FUL_ERR_IO, "cannot open");
 }
 
+/* At a transformer's blocks other defaults stand: those that V-MoE has. */
+static void test_block_defaults(void **state)
+{
+    (void)state;
+    static const char yaml[] =
+        "net: {arch: vit_tiny, width: 64, mlp: swiglu}\n"
+        "moe:\n  - {at: last2, experts: 4}\n  - {at: block3, hidden: 40, token: image, act: relu, gated: false}\n"
+        "  - {at: head}\n";
+    ful_config c;
+    assert_ok(ful_config_parse("vit.yaml", yaml, &c));
+    const ful_moe_site *last = &c.net.moe[0], *third = &c.net.moe[1], *head = &c.net.moe[2];
+    assert_true(last->place == FUL_PLACE_REPLACE && last->moe.token == FUL_TOKEN_PIXEL && last->moe.hidden == 256);
+    assert_true(last->moe.act == FUL_ACT_SILU && last->moe.gated);
+    assert_true(third->place == FUL_PLACE_REPLACE && third->moe.token == FUL_TOKEN_IMAGE && third->moe.hidden == 40);
+    assert_true(third->moe.act == FUL_ACT_RELU && !third->moe.gated);
+    assert_true(head->place == FUL_PLACE_APPEND && head->moe.token == FUL_TOKEN_IMAGE && head->moe.hidden == 128);
+    assert_fails(ful_config_parse("r.yaml", "net: {arch: resnet8}\nmoe: [{at: last2}]\n", &c), FUL_ERR_CONFIG,
+                 "cannot use r.yaml, line 2: moe[0]");
+    assert_fails(ful_config_parse("p.yaml", "net: {arch: vit_tiny, patch: 5}\ndata: {size: 32}\n", &c), FUL_ERR_CONFIG,
+                 "patch must divide 32");
+    assert_ok(ful_config_parse("q.yaml", "net: {arch: vit_tiny, patch: 7}\ndata: {name: mnist}\n", &c));
+    assert_ok(ful_config_parse("d.yaml", "dense: active\nnet: {arch: vit_tiny}\nmoe: [{at: every2, k: 2}]\n", &c));
+    assert_int_equal(c.net.moe[0].dense, 2 * 768);
+}
+
 /* Documents --------------------------------------------------------------------------------------------------------------- */
 
 /* doc/config.md holds the help between its fences, word for word. */
@@ -436,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_baselines),
         cmocka_unit_test(test_errors_name_all),
         cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_block_defaults),
         cmocka_unit_test(test_document_is_current),
         cmocka_unit_test(test_memory_runs_out),
     };

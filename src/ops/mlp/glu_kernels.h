@@ -15,13 +15,15 @@ INLINE void FN(gate_back)(const float *a, const float *g, const float *dv, float
 }
 
 /* Every activation has a loop of its own. */
-#define FOR_ACT(act, call)                                    \
-    switch (act) {                                            \
-    case FUL_ACT_NONE: call(FUL_ACT_NONE); break;             \
-    case FUL_ACT_RELU: call(FUL_ACT_RELU); break;             \
-    case FUL_ACT_GELU: call(FUL_ACT_GELU); break;             \
-    case FUL_ACT_SILU: call(FUL_ACT_SILU); break;             \
-    case FUL_ACT_HARD_SWISH: call(FUL_ACT_HARD_SWISH); break; \
+#define FOR_ACT(act, call)                                        \
+    switch (act) {                                                \
+    case FUL_ACT_NONE: call(FUL_ACT_NONE); break;                 \
+    case FUL_ACT_RELU: call(FUL_ACT_RELU); break;                 \
+    case FUL_ACT_GELU: call(FUL_ACT_GELU); break;                 \
+    case FUL_ACT_SILU: call(FUL_ACT_SILU); break;                 \
+    case FUL_ACT_HARD_SWISH: call(FUL_ACT_HARD_SWISH); break;     \
+    case FUL_ACT_RELU6: call(FUL_ACT_RELU6); break;               \
+    case FUL_ACT_HARD_SIGMOID: call(FUL_ACT_HARD_SIGMOID); break; \
     }
 
 static TARGET void FN(forward)(ful_act act, const float *u, int64_t h, float *v)

@@ -3,7 +3,7 @@
  * The MLP layer of a transformer block at every position: y = fc2(act(fc1(x))), or gated y = fc2(act(a) g) with
  * [a | g] = fc1(x). One of the MLPs of mlps.h.
  */
-#include "core/parallel.h"
+#include "ops/act_math.h"
 #include "ops/common.h"
 #include "ops/mlp/mlps.h"
 
@@ -27,8 +27,8 @@ static ful_status describe(mlp_op *m, const ful_mlp_attr *a)
     FUL_FAIL_IF(positions > INT32_MAX / up, FUL_ERR_ARG,
                 "cannot build mlp '%s' with hidden=%d on %lld positions: the product must be below 2^31", op->name, a->hidden,
                 (long long)positions);
-    FUL_FAIL_IF(a->act < FUL_ACT_NONE || a->act > FUL_ACT_HARD_SWISH, FUL_ERR_ARG,
-                "cannot build mlp '%s' with act=%d: it must be none, relu, gelu, silu or hard_swish", op->name, (int)a->act);
+    FUL_FAIL_IF(a->act < FUL_ACT_NONE || a->act > FUL__ACT_LAST, FUL_ERR_ARG,
+                "cannot build mlp '%s' with act=%d: it must be one of ful_act", op->name, (int)a->act);
     m->mlps = (ful__mlps){.count = 1, .d = d, .h = h, .act = a->act, .gated = a->gated};
     op->cost.macs = positions * ful__mlps_macs(&m->mlps);
     FUL_TRY(ful__op_add_param(op, "fc1.weight", 2, (int64_t[]){up, d}, FUL_INIT_LECUN_NORMAL, 1, d, true, true));

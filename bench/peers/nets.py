@@ -150,7 +150,61 @@ class DenseMlp(nn.Sequential):
         super().__init__(nn.Linear(d, h), nn.GELU(), nn.Linear(h, d))
 
 
+class Attention(nn.Module):
+    """Multi-head self-attention, by PyTorch's fused function or by products and a softmax."""
+
+    def __init__(self, d, heads, fused):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.heads, self.fused = heads, fused
+
+    def forward(self, x):
+        n, t, d = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            y = torch.softmax(q @ k.transpose(-2, -1) * (d // self.heads) ** -0.5, -1) @ v
+        return self.proj(y.transpose(1, 2).reshape(n, t, d))
+
+    def macs(self, x):
+        """Of the two products between the tokens."""
+        n, t, d = x.shape
+        return 2 * n * t * t * d
+
+
+class VitBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))"""
+
+    def __init__(self, d, heads, fused):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(d, eps=1e-6), nn.LayerNorm(d, eps=1e-6)
+        self.attn, self.mlp = Attention(d, heads, fused), DenseMlp(d, 4 * d)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Vit(nn.Module):
+    """Patches, class token, learned positions, blocks, norm, classifier."""
+
+    def __init__(self, d=192, depth=6, heads=3, side=32, patch=4, classes=10, fused=True):
+        super().__init__()
+        self.embed = nn.Conv2d(3, d, patch, patch)
+        self.cls = nn.Parameter(torch.zeros(1, 1, d))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, (side // patch) ** 2 + 1, d))
+        self.blocks = nn.Sequential(*(VitBlock(d, heads, fused) for _ in range(depth)))
+        self.norm, self.fc = nn.LayerNorm(d, eps=1e-6), nn.Linear(d, classes)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x], 1) + self.positions
+        return self.fc(self.norm(self.blocks(x)[:, 0]))
+
+
 NETS = {
+    "vit_tiny": Vit,
     "resnet8": lambda: Net(Block, 16, [1, 1, 1]),
     "resnet20": lambda: Net(Block, 16, [3, 3, 3]),
     "resnet18": lambda: Net(Block, 64, [2, 2, 2, 2]),
@@ -158,19 +212,20 @@ NETS = {
     "resnet20-moe": lambda moe=LoopMoE: Net(Block, 16, [3, 3, 3], moe(64, 128, 8, 2, ConvExpert)),
 }
 CONV_MOES = {"loop": LoopMoE, "sorted": SortedMoE}
+ATTENTIONS = {"sdpa": True, "products": False}
 MLP_MOES = {"loop": LoopMoE, "sorted": SortedMoE, "bmm": GroupedMlpMoE, "grouped_mm": GroupedMmMoE}
 
 
 def count(net, x):
-    """(trainable parameters, MACs an image of convolutions and linear layers as they really run on x)"""
+    """(trainable parameters, MACs an image of convolutions, linear layers and attention as they really run on x)"""
     macs, hooks = 0, []
 
     def add(module, inputs, output):
         nonlocal macs
-        macs += output.numel() * module.weight[0].numel()
+        macs += module.macs(inputs[0]) if isinstance(module, Attention) else output.numel() * module.weight[0].numel()
 
     for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, (nn.Conv2d, nn.Linear, Attention)):
             hooks.append(module.register_forward_hook(add))
     with torch.no_grad():
         net(x)

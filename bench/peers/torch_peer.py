@@ -45,6 +45,8 @@ def train_contest(request):
     styles = {"": nets.NETS[name]}
     if name.endswith("-moe"):
         styles = {style + " ": lambda kind=kind: nets.NETS[name](kind) for style, kind in nets.CONV_MOES.items()}
+    if name.startswith("vit"):
+        styles = {style + " ": lambda fused=fused: nets.NETS[name](fused=fused) for style, fused in nets.ATTENTIONS.items()}
     for make in styles.values():
         nets.check(name, make().eval(), torch.rand(2, 3, 32, 32), request["macs"], request["params"])
 

@@ -49,7 +49,7 @@ static void single_fields(void **state)
     REFUSES(FUL_EXPERT_MLP, vector, hidden, 0, "hidden=0", "hidden must be in 1..");
     REFUSES(FUL_EXPERT_MLP, vector, token, (ful_token)2, "token=2", "token must be in 0..1");
     REFUSES(FUL_EXPERT_MLP, vector, expert, (ful_expert)3, "expert=3", "expert must be in 0..2");
-    REFUSES(FUL_EXPERT_MLP, vector, act, (ful_act)99, "act=99", "act must be in 0..4");
+    REFUSES(FUL_EXPERT_MLP, vector, act, (ful_act)99, "act=99", "act must be in 0..6");
     REFUSES(FUL_EXPERT_MLP, vector, norm, (ful_expert_norm)3, "norm=3", "norm must be in 0..2");
     REFUSES(FUL_EXPERT_MLP, vector, router_input, (ful_router_input)3, "router_input=3", "must be in 0..2");
     REFUSES(FUL_EXPERT_MLP, vector, router_init, NAN, "router_init=", "must be in");

@@ -143,6 +143,45 @@ LANES_FN V FN(hard_sigmoid_slope)(V x)
     return V_BELOW(V_SET(0.0f) - x, 3.0f, above, V_SET(0.0f));
 }
 
+/* The activation and its slope. Of gelu both cost little more than one. */
+LANES_FN V FN(gelu_both)(V x, V *slope)
+{
+    V gauss;
+    const V cdf = FN(normal_cdf)(x, &gauss);
+    *slope = V_FMA(x * 0.39894228f, gauss, cdf);
+    return x * cdf;
+}
+
+LANES_FN V FN(relu_both)(V x, V *slope)
+{
+    *slope = FN(relu_slope)(x);
+    return FN(relu)(x);
+}
+
+LANES_FN V FN(silu_both)(V x, V *slope)
+{
+    *slope = FN(silu_slope)(x);
+    return FN(silu)(x);
+}
+
+LANES_FN V FN(hard_swish_both)(V x, V *slope)
+{
+    *slope = FN(hard_swish_slope)(x);
+    return FN(hard_swish)(x);
+}
+
+LANES_FN V FN(relu6_both)(V x, V *slope)
+{
+    *slope = FN(relu6_slope)(x);
+    return FN(relu6)(x);
+}
+
+LANES_FN V FN(hard_sigmoid_both)(V x, V *slope)
+{
+    *slope = FN(hard_sigmoid_slope)(x);
+    return FN(hard_sigmoid)(x);
+}
+
 #undef V
 #undef VI
 #undef FN

@@ -7,20 +7,40 @@
 #include <immintrin.h>
 #endif
 
-/* for (i = 0; i + WIDTH <= n; i += WIDTH) of each row for one activation, forward and backward. */
-#define FORWARD_LOOP(name)                                                                     \
-    for (; rows > 0; rows--, x += ld, y += ld)                                                 \
-        for (int64_t i = 0; i + WIDTH <= n; i += WIDTH) STORE(y + i, LANE(name)(LOAD(x + i))); \
+/* All whole vectors of the rows in one loop for each activation, so that its constants are loaded once and not for each row. */
+#define NEXT_VECTOR(...)         \
+    if ((i += WIDTH) == whole) { \
+        i = 0;                   \
+        rows--;                  \
+        __VA_ARGS__;             \
+    }
+#define FORWARD_LOOP(name)                     \
+    for (int64_t i = 0; rows > 0;) {           \
+        STORE(y + i, LANE(name)(LOAD(x + i))); \
+        NEXT_VECTOR(x += ld, y += ld)          \
+    }                                          \
     break
-#define BACKWARD_LOOP(name)                                                                                            \
-    for (; rows > 0; rows--, x += ld, dy += ld, dx += ld)                                                              \
-        for (int64_t i = 0; i + WIDTH <= n; i += WIDTH) STORE(dx + i, LOAD(dy + i) * LANE(name##_slope)(LOAD(x + i))); \
+#define BACKWARD_LOOP(name)                                            \
+    for (int64_t i = 0; rows > 0;) {                                   \
+        STORE(dx + i, LOAD(dy + i) * LANE(name##_slope)(LOAD(x + i))); \
+        NEXT_VECTOR(x += ld, dy += ld, dx += ld)                       \
+    }                                                                  \
+    break
+#define BOTH_LOOP(name)                                   \
+    for (int64_t i = 0; rows > 0;) {                      \
+        LANES_TYPE d;                                     \
+        STORE(y + i, LANE(name##_both)(LOAD(x + i), &d)); \
+        STORE(slope + i, d);                              \
+        NEXT_VECTOR(x += ld, y += ld, slope += ld)        \
+    }                                                     \
     break
 
 /* Whole vectors, then what is left through a vector padded with zeros, so that a short row is not slow. */
 #define DEFINE_ARRAYS(level, ATTR)                                                                                             \
     ATTR static void forward_whole_##level(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)         \
     {                                                                                                                          \
+        const int64_t whole = n - n % WIDTH;                                                                                   \
+        if (whole == 0) return;                                                                                                \
         switch (act) {                                                                                                         \
         case FUL_ACT_RELU: FORWARD_LOOP(relu);                                                                                 \
         case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                                                 \
@@ -34,6 +54,8 @@
     ATTR static void backward_whole_##level(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows, \
                                             int64_t n)                                                                         \
     {                                                                                                                          \
+        const int64_t whole = n - n % WIDTH;                                                                                   \
+        if (whole == 0) return;                                                                                                \
         switch (act) {                                                                                                         \
         case FUL_ACT_RELU: BACKWARD_LOOP(relu);                                                                                \
         case FUL_ACT_GELU: BACKWARD_LOOP(gelu);                                                                                \
@@ -73,6 +95,44 @@
             memcpy(dx, last, (size_t)left * sizeof *dx);                                                                       \
         }                                                                                                                      \
     }                                                                                                                          \
+    ATTR static void both_whole_##level(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows,         \
+                                        int64_t n)                                                                             \
+    {                                                                                                                          \
+        const int64_t whole = n - n % WIDTH;                                                                                   \
+        if (whole == 0) return;                                                                                                \
+        switch (act) {                                                                                                         \
+        case FUL_ACT_RELU: BOTH_LOOP(relu);                                                                                    \
+        case FUL_ACT_GELU: BOTH_LOOP(gelu);                                                                                    \
+        case FUL_ACT_SILU: BOTH_LOOP(silu);                                                                                    \
+        case FUL_ACT_HARD_SWISH: BOTH_LOOP(hard_swish);                                                                        \
+        case FUL_ACT_RELU6: BOTH_LOOP(relu6);                                                                                  \
+        case FUL_ACT_HARD_SIGMOID: BOTH_LOOP(hard_sigmoid);                                                                    \
+        default: break;                                                                                                        \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    ATTR static void both_##level(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n)    \
+    {                                                                                                                          \
+        const int64_t left = n % WIDTH;                                                                                        \
+        both_whole_##level(act, x, y, slope, ld, rows, n);                                                                     \
+        x += n - left;                                                                                                         \
+        y += n - left;                                                                                                         \
+        slope += n - left;                                                                                                     \
+        for (int64_t r = 0; left > 0 && r < rows; r++, x += ld, y += ld, slope += ld) {                                        \
+            float last[WIDTH] = {0}, last_slope[WIDTH];                                                                        \
+            memcpy(last, x, (size_t)left * sizeof *x);                                                                         \
+            both_whole_##level(act, last, last, last_slope, WIDTH, 1, WIDTH);                                                  \
+            memcpy(y, last, (size_t)left * sizeof *y);                                                                         \
+            memcpy(slope, last_slope, (size_t)left * sizeof *slope);                                                           \
+        }                                                                                                                      \
+    }                                                                                                                          \
+    ATTR static void multiply_##level(float *x, const float *by, int64_t ld, int64_t rows, int64_t n)                          \
+    {                                                                                                                          \
+        for (int64_t r = 0; r < rows; r++, x += ld, by += ld) {                                                                \
+            int64_t i = 0;                                                                                                     \
+            for (; i + WIDTH <= n; i += WIDTH) STORE(x + i, LOAD(x + i) * LOAD(by + i));                                       \
+            for (; i < n; i++) x[i] *= by[i];                                                                                  \
+        }                                                                                                                      \
+    }                                                                                                                          \
     ATTR static void exp_##level(const float *x, float shift, float *y, int64_t n)                                             \
     {                                                                                                                          \
         int64_t i = 0;                                                                                                         \
@@ -109,11 +169,13 @@ typedef int32_t lanes8 __attribute__((vector_size(32)));
 
 #define WIDTH       16
 #define LANE(name)  avx512_##name
+#define LANES_TYPE  __m512
 #define LOAD(p)     _mm512_loadu_ps(p)
 #define STORE(p, v) _mm512_storeu_ps((p), (v))
 DEFINE_ARRAYS(avx512, AVX512)
 #undef WIDTH
 #undef LANE
+#undef LANES_TYPE
 #undef LOAD
 #undef STORE
 
@@ -133,11 +195,13 @@ DEFINE_ARRAYS(avx512, AVX512)
 
 #define WIDTH       8
 #define LANE(name)  avx2_##name
+#define LANES_TYPE  __m256
 #define LOAD(p)     _mm256_loadu_ps(p)
 #define STORE(p, v) _mm256_storeu_ps((p), (v))
 DEFINE_ARRAYS(avx2, AVX2)
 #undef WIDTH
 #undef LANE
+#undef LANES_TYPE
 #undef LOAD
 #undef STORE
 
@@ -145,6 +209,7 @@ DEFINE_ARRAYS(avx2, AVX2)
 
 #define WIDTH       1
 #define LANE(name)  ful__scalar_##name
+#define LANES_TYPE  float
 #define LOAD(p)     (*(p))
 #define STORE(p, v) (*(p) = (v))
 DEFINE_ARRAYS(scalar, )
@@ -179,6 +244,22 @@ void ful__act_backward_rows(ful_act act, const float *x, const float *dy, float 
         AT_BEST_LEVEL(backward, act, x, dy, dx, ld, rows, n);
     else if (dx != dy)
         for (int64_t r = 0; r < rows; r++) memmove(dx + r * ld, dy + r * ld, (size_t)n * sizeof *dx);
+}
+
+void ful__act_forward_slope_rows(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n)
+{
+    if (act != FUL_ACT_NONE) {
+        AT_BEST_LEVEL(both, act, x, y, slope, ld, rows, n);
+        return;
+    }
+    ful__act_forward_rows(act, x, y, ld, rows, n);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < n; i++) slope[r * ld + i] = 1;
+}
+
+void ful__multiply_rows(float *x, const float *by, int64_t ld, int64_t rows, int64_t n)
+{
+    AT_BEST_LEVEL(multiply, x, by, ld, rows, n);
 }
 
 void ful__act_forward(ful_act act, const float *x, float *y, int64_t n)

@@ -51,6 +51,10 @@ void ful__act_backward(ful_act act, const float *x, const float *dy, float *dx, 
 /* The same of rows of n values, ld from row to row of all arrays. */
 void ful__act_forward_rows(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n);
 void ful__act_backward_rows(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows, int64_t n);
+/* y = act(x) and slope = act'(x); y may be x. */
+void ful__act_forward_slope_rows(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n);
+/* x[i] *= by[i], of rows likewise. */
+void ful__multiply_rows(float *x, const float *by, int64_t ld, int64_t rows, int64_t n);
 /* y[i] = exp(x[i] - shift); y may be x. */
 void ful__exp_shifted(const float *x, float shift, float *y, int64_t n);
 

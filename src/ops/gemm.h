@@ -29,9 +29,10 @@ bool ful__gemm_should_pack(int64_t m);
 
 /*
  * One product of a grouped call. Rows m may be 0. Per element, in this order: C_old if accumulate, otherwise bias[j] (0 when
- * NULL), starts the chain; then the k products; then act (forward epilogue); pre_act, when not NULL, receives the value before
- * act (same ldc). slope_of, when not NULL: not act, but times the slope of act there (same ldc; backward epilogue; then no
- * pre_act). row_index, when not NULL: row i of A is a + row_index[i]*a_rs (gather without a copy; needs a_cs == 1).
+ * NULL), starts the chain; then the k products; then an epilogue. Forward: act; slope, when not NULL, receives the slope of act
+ * at the value before it. Backward: times that slope, which `times` holds, or which act has at the values of slope_of. (All of
+ * the same ldc; at most one of the three.) row_index, when not NULL: row i of A is a + row_index[i]*a_rs (gather without a
+ * copy; needs a_cs == 1).
  */
 typedef struct ful__gemm_job {
     int64_t m, n, k;
@@ -46,8 +47,8 @@ typedef struct ful__gemm_job {
     const float *bias;
     int accumulate;
     ful_act act;
-    float *pre_act;
-    const float *slope_of;
+    float *slope;
+    const float *times, *slope_of;
 } ful__gemm_job;
 
 /* Runs all jobs in one parallel loop over (job, row block, column block); serial inside a parallel piece. */

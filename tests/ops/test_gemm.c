@@ -67,15 +67,15 @@ static void free_operands(operands *o)
     free(o->index);
 }
 
-/* C and the values before act, of rows [begin, end) only; memory around them must stay as it was. */
-static void run(const product *p, const operands *o, int begin, int end, float *c, float *pre)
+/* C and the slopes of act, of rows [begin, end) only; memory around them must stay as it was. */
+static void run(const product *p, const operands *o, int begin, int end, float *c, float *slope)
 {
     float *packed = malloc((ful__gemm_packed_floats(p->k, p->n) + 1) * sizeof *packed);
     const int64_t panels = ful__gemm_panels(p->n);
     ful__gemm_pack(packed, o->b, o->b_rs, o->b_cs, p->k, p->n, 0, panels / 2);
     ful__gemm_pack(packed, o->b, o->b_rs, o->b_cs, p->k, p->n, panels / 2, panels);
     memcpy(c, o->c_before, (size_t)(p->m * o->ldc) * sizeof *c);
-    memcpy(pre, o->c_before, (size_t)(p->m * o->ldc) * sizeof *pre);
+    memcpy(slope, o->c_before, (size_t)(p->m * o->ldc) * sizeof *slope);
     const ful__gemm_job job = {.m = end - begin,
                                .n = p->n,
                                .k = p->k,
@@ -89,12 +89,12 @@ static void run(const product *p, const operands *o, int begin, int end, float *
                                .bias = p->bias ? o->bias : NULL,
                                .accumulate = p->accumulate,
                                .act = p->act,
-                               .pre_act = p->act != FUL_ACT_NONE ? pre + begin * o->ldc : NULL};
+                               .slope = p->act != FUL_ACT_NONE ? slope + begin * o->ldc : NULL};
     ful__gemm_grouped(&job, 1);
     free(packed);
 }
 
-static void check_product(const product *p, const operands *o, const float *c, const float *pre)
+static void check_product(const product *p, const operands *o, const float *c, const float *slope)
 {
     for (int i = 0; i < p->m; i++)
         for (int j = 0; j < o->ldc; j++) {
@@ -104,16 +104,19 @@ static void check_product(const product *p, const operands *o, const float *c, c
                 continue;
             }
             const int64_t row = p->gather ? (int64_t)o->index[i] : i;
-            double sum = p->accumulate ? o->c_before[at] : p->bias ? o->bias[j] : 0.0, size = fabs(sum);
+            float before = p->accumulate ? o->c_before[at] : p->bias ? o->bias[j] : 0;
+            double sum = before, size = fabs(sum);
             for (int k = 0; k < p->k; k++) {
-                const double term = (double)o->a[row * o->a_rs + k * o->a_cs] * o->b[k * o->b_rs + j * o->b_cs];
-                sum += term;
-                size += fabs(term);
+                const float a = o->a[row * o->a_rs + k * o->a_cs], b = o->b[k * o->b_rs + j * o->b_cs];
+                before = fmaf(a, b, before);
+                sum += (double)a * b;
+                size += fabs((double)a * b);
             }
-            const float before = p->act != FUL_ACT_NONE ? pre[at] : c[at];
-            float after = before;
-            ful__act_forward(p->act, &after, &after, 1);
-            if (!(fabs(before - sum) <= 1e-6 * size + 1e-30) || memcmp(&after, &c[at], sizeof after) != 0)
+            float after, its_slope = 1;
+            ful__act_forward(p->act, &before, &after, 1);
+            ful__act_backward(p->act, &before, &its_slope, &its_slope, 1);
+            const bool right_slope = p->act == FUL_ACT_NONE || memcmp(&its_slope, &slope[at], sizeof its_slope) == 0;
+            if (!(fabs(before - sum) <= 1e-6 * size + 1e-30) || memcmp(&after, &c[at], sizeof after) != 0 || !right_slope)
                 fail_msg("m=%d n=%d k=%d row %d column %d: %g, wanted %g", p->m, p->n, p->k, i, j, (double)before, sum);
         }
 }
@@ -123,27 +126,27 @@ static void check_all_ways(product p)
 {
     operands o = make_operands(&p);
     const size_t bytes = (size_t)(p.m * o.ldc) * sizeof(float);
-    float *c = malloc(bytes + 1), *pre = malloc(bytes + 1), *c2 = malloc(bytes + 1), *pre2 = malloc(bytes + 1);
+    float *c = malloc(bytes + 1), *slope = malloc(bytes + 1), *c2 = malloc(bytes + 1), *slope2 = malloc(bytes + 1);
     for (int level = 0; level < LEVELS; level++) {
         ful_cpu_mask_set(levels[level]);
         for (int threads = 1; threads <= 2; threads++) {
             assert_ok(ful_threads_set(threads));
-            run(&p, &o, 0, p.m, level + threads == 1 ? c : c2, level + threads == 1 ? pre : pre2);
-            if (level + threads == 1) check_product(&p, &o, c, pre);
-            if (level + threads > 1 && (memcmp(c, c2, bytes) != 0 || memcmp(pre, pre2, bytes) != 0))
+            run(&p, &o, 0, p.m, level + threads == 1 ? c : c2, level + threads == 1 ? slope : slope2);
+            if (level + threads == 1) check_product(&p, &o, c, slope);
+            if (level + threads > 1 && (memcmp(c, c2, bytes) != 0 || memcmp(slope, slope2, bytes) != 0))
                 fail_msg("m=%d n=%d k=%d: other bits with mask %x and %d threads", p.m, p.n, p.k, levels[level], threads);
         }
         for (int begin = 0, rows = 1; begin < p.m; begin += rows, rows = rows % 5 + 1) {
             const int end = begin + rows < p.m ? begin + rows : p.m;
-            run(&p, &o, begin, end, c2, pre2);
+            run(&p, &o, begin, end, c2, slope2);
             if (memcmp(c + begin * o.ldc, c2 + begin * o.ldc, (size_t)((end - begin) * o.ldc) * sizeof *c) != 0)
                 fail_msg("m=%d n=%d k=%d: rows %d..%d alone have other bits", p.m, p.n, p.k, begin, end);
         }
     }
     free(c);
-    free(pre);
+    free(slope);
     free(c2);
-    free(pre2);
+    free(slope2);
     free_operands(&o);
 }
 

@@ -61,9 +61,9 @@ enum { ROOM = 3 }; /* columns of C behind the last, which nobody may touch */
 
 typedef struct product {
     int m, n, k;
-    bool a_transposed, b_transposed, indexed, biased, accumulate, keep, slope, raw; /* raw: B is not packed beforehand */
+    bool a_transposed, b_transposed, indexed, biased, accumulate, keep, slope, times, raw; /* raw: B is not packed beforehand */
     ful_act act;
-    float *a, *b, *bias, *old, *u, *want, *want_pre;
+    float *a, *b, *bias, *old, *u, *slope_there, *want, *want_slope;
     uint32_t *index;
 } product;
 
@@ -115,7 +115,8 @@ static void product_init(product *p)
     p->old = draw("old", c);
     p->u = draw("u", c);
     p->want = draw("old", c);
-    p->want_pre = draw("old", c);
+    p->want_slope = draw("old", c);
+    p->slope_there = draw("slope", c);
     p->index = malloc((size_t)(p->m + 1) * sizeof *p->index);
     assert_non_null(p->index);
     for (int i = 0; i < p->m; i++) p->index[i] = (uint32_t)(p->m - 1 - i) / 2; /* rows twice, backwards */
@@ -124,8 +125,10 @@ static void product_init(product *p)
             const int64_t at = (int64_t)i * (p->n + ROOM) + j, row = p->indexed ? p->index[i] : (uint32_t)i;
             float sum = p->accumulate ? p->old[at] : p->biased ? p->bias[j] : 0;
             for (int q = 0; q < p->k; q++) sum = fmaf(p->a[row * a_rs(p) + q * a_cs(p)], p->b[q * b_rs(p) + j * b_cs(p)], sum);
-            if (p->keep) p->want_pre[at] = sum;
-            p->want[at] = p->slope ? one_slope(p->act, p->u[at], sum) : one_act(p->act, sum);
+            if (p->keep) p->want_slope[at] = one_slope(p->act, sum, 1);
+            p->want[at] = p->times   ? sum * p->slope_there[at]
+                          : p->slope ? one_slope(p->act, p->u[at], sum)
+                                     : one_act(p->act, sum);
         }
 }
 
@@ -137,13 +140,14 @@ static void product_deinit(product *p)
     free(p->old);
     free(p->u);
     free(p->want);
-    free(p->want_pre);
+    free(p->want_slope);
+    free(p->slope_there);
     free(p->index);
 }
 
 /* A product's own memory of one run. */
 typedef struct attempt {
-    float *packed, *c, *pre;
+    float *packed, *c, *slope;
     ful__gemm_job job;
 } attempt;
 
@@ -152,10 +156,10 @@ static void attempt_init(attempt *t, const product *p)
     const size_t bytes = (size_t)p->m * (size_t)(p->n + ROOM) * sizeof(float);
     t->packed = malloc((ful__gemm_packed_floats(p->k, p->n) + 1) * sizeof(float));
     t->c = malloc(bytes + 1);
-    t->pre = malloc(bytes + 1);
-    assert_true(t->packed && t->c && t->pre);
+    t->slope = malloc(bytes + 1);
+    assert_true(t->packed && t->c && t->slope);
     memcpy(t->c, p->old, bytes);
-    memcpy(t->pre, p->old, bytes);
+    memcpy(t->slope, p->old, bytes);
     const int64_t panels = ful__gemm_panels(p->n), half = panels / 2; /* packing may be shared out */
     ful__gemm_pack(t->packed, p->b, b_rs(p), b_cs(p), p->k, p->n, half, panels);
     ful__gemm_pack(t->packed, p->b, b_rs(p), b_cs(p), p->k, p->n, 0, half);
@@ -173,7 +177,8 @@ static void attempt_init(attempt *t, const product *p)
     t->job.bias = p->biased ? p->bias : NULL;
     t->job.accumulate = p->accumulate;
     t->job.act = p->act;
-    t->job.pre_act = p->keep ? t->pre : NULL;
+    t->job.slope = p->keep ? t->slope : NULL;
+    t->job.times = p->times ? p->slope_there : NULL;
     t->job.slope_of = p->slope ? p->u : NULL;
 }
 
@@ -186,10 +191,10 @@ static void attempt_judge(attempt *t, const product *p)
              p->k, p->a_transposed, p->b_transposed, p->indexed, p->biased, p->accumulate, p->act, p->slope, p->raw,
              ful_cpu_flags(), ful_threads_get());
     assert_bits(t->c, p->want, count, what);
-    assert_bits(t->pre, p->want_pre, count, what);
+    assert_bits(t->slope, p->want_slope, count, what);
     free(t->packed);
     free(t->c);
-    free(t->pre);
+    free(t->slope);
 }
 
 static void run_one(void *ctx)
@@ -227,8 +232,15 @@ static void test_epilogues(void **state)
 {
     (void)state;
     for (ful_act act = FUL_ACT_NONE; act <= FUL__ACT_LAST; act++)
-        for (int kind = 0; kind < 3; kind++) {
-            product p = {.m = 27, .n = 37, .k = 19, .act = act, .biased = kind < 2, .keep = kind == 1, .slope = kind == 2};
+        for (int kind = 0; kind < 4; kind++) {
+            product p = {.m = 27,
+                         .n = 37,
+                         .k = 19,
+                         .act = act,
+                         .biased = kind < 2,
+                         .keep = kind == 1,
+                         .slope = kind == 2,
+                         .times = kind == 3};
             product_init(&p);
             everywhere(run_one, &p);
             product_deinit(&p);

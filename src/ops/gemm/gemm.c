@@ -53,7 +53,8 @@ void ful__gemm_pack(float *packed, const float *b, int64_t b_rs, int64_t b_cs, i
 
 bool ful__gemm_should_pack(int64_t m)
 {
-    return m > 2 * FUL__GEMM_TILES * ful__gemm_level_now()->mr;
+    const ful__gemm_level *level = ful__gemm_level_now();
+    return m > 2 * level->tiles * level->mr;
 }
 
 /* The product ------------------------------------------------------------------------------------------------------------ */
@@ -79,7 +80,8 @@ static ful__gemm_block block_of(const ful__gemm_job *job)
                                  : FUL__GEMM_FROM_ZERO,
         .bias = job->bias,
         .act = job->act,
-        .pre_act = job->pre_act,
+        .slope = job->slope,
+        .times = job->times,
         .slope_of = job->slope_of,
     };
 }
@@ -116,7 +118,7 @@ void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs)
         for (int i = 0; i < g.n_jobs; i++) {
             const ful__gemm_job *job = &g.jobs[i];
             g.cut[i] = ful__gemm_cut(g.level, job->m, job->n, ful__gemm_pieces_wanted(job->m * job->n * job->k, macs, threads),
-                                     ful__divide_up(job->m, FUL__GEMM_TILES * g.level->mr),
+                                     ful__divide_up(job->m, g.level->tiles * g.level->mr),
                                      job->b_packed ? PACKED_WEIGHT : RAW_WEIGHT);
             g.first[i + 1] = g.first[i] + g.cut[i].m * g.cut[i].n;
         }

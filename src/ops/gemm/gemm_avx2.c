@@ -1,78 +1,96 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AVX2 + FMA micro-kernel: up to 6 rows x 16 columns; 12 sums, 2 columns of B and one value of A fill 15 of the 16 registers.
+/*
+ * AVX2 + FMA micro-kernel: up to 6 rows x 16 columns; 12 sums, 2 columns of B and one value of A fill 15 of the 16 registers.
+ * A value of A is broadcast from memory wherever it lies, so rows that run along k need no packing.
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #include "ops/gemm/gemm_level.h"
 
-enum { MR = 6, NR = 16 };
+enum { MR = 6, NR = 16, STRIP = 8, VECTOR = 8, KC = 256, TILES = 32 };
 
-#define AVX2 __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma")))
+#include "ops/gemm/gemm_copies.h"
 
 /* One line of code for each row. R is a constant wherever tile_avx2 is inlined, so rows beyond it vanish. */
 #define EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5)
 
-#define DECLARE(i)   __m256 l##i = zero, r##i = zero;
+#define DECLARE(i)                                                               \
+    __m256 l##i = zero, r##i = zero;                                             \
+    const float *a##i = R <= i ? NULL : t->a ? t->a + i : t->a_row[i]; /* [k] */ \
+    float *c##i = t->c + i * t->ldc;
 #define FROM_BIAS(i) l##i = bias_l, r##i = bias_r;
-#define FROM_C(i)                                                 \
-    if (R > i) {                                                  \
-        l##i = _mm256_maskload_ps(t->c + i * t->ldc, mask_l);     \
-        r##i = _mm256_maskload_ps(t->c + i * t->ldc + 8, mask_r); \
+#define FROM_C(i)                         \
+    if (R > i) {                          \
+        l##i = _mm256_loadu_ps(c##i);     \
+        r##i = _mm256_loadu_ps(c##i + 8); \
     }
-#define STEP(i)                                      \
+#define FROM_C_PART(i)                               \
     if (R > i) {                                     \
-        const __m256 v = _mm256_broadcast_ss(a + i); \
-        l##i = _mm256_fmadd_ps(v, b_l, l##i);        \
-        r##i = _mm256_fmadd_ps(v, b_r, r##i);        \
+        l##i = _mm256_maskload_ps(c##i, mask_l);     \
+        r##i = _mm256_maskload_ps(c##i + 8, mask_r); \
     }
-/* A step of all rows. */
-#define STEPS                                                            \
-    const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8); \
-    EACH_ROW(STEP)
-/* A line of 64 bytes into the L2 cache. (A macro: compilers drop calls to a function that does nothing but prefetch.) */
-#define FETCH(from) _mm_prefetch((const char *)(from), _MM_HINT_T1)
-#define TO_C(i)                                                   \
-    if (R > i) {                                                  \
-        _mm256_maskstore_ps(t->c + i * t->ldc, mask_l, l##i);     \
-        _mm256_maskstore_ps(t->c + i * t->ldc + 8, mask_r, r##i); \
+#define STEP(i)                                         \
+    if (R > i) {                                        \
+        const __m256 v = _mm256_broadcast_ss(a##i + q); \
+        l##i = _mm256_fmadd_ps(v, b_l, l##i);           \
+        r##i = _mm256_fmadd_ps(v, b_r, r##i);           \
+    }
+#define TO_C(i)                           \
+    if (R > i) {                          \
+        _mm256_storeu_ps(c##i, l##i);     \
+        _mm256_storeu_ps(c##i + 8, r##i); \
+    }
+#define TO_C_PART(i)                                 \
+    if (R > i) {                                     \
+        _mm256_maskstore_ps(c##i, mask_l, l##i);     \
+        _mm256_maskstore_ps(c##i + 8, mask_r, r##i); \
     }
 
 /* The first n of 8 lanes; none for n <= 0. */
-AVX2 static inline __m256i lanes(int n)
+TARGET static inline __m256i lanes(int n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-/* Lines are fetched step by step, because a burst would hold up the loads of the steps. Inlined for each number of rows. */
-AVX2 static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R)
+/* Lines of 64 bytes: a few, all at once, because a fetch with each step costs more than it saves. */
+#define FETCH_ALL(from, at, count, level) \
+    for (int64_t p = 0; p < (count); p++) _mm_prefetch((const char *)((from) + (at)[p]), level)
+
+/* Inlined for each number of rows. Masked moves of a part of a tile are much slower than plain ones. */
+TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R, const int64_t a_step)
 {
+    const bool whole = t->cols == NR;
     const __m256i mask_l = lanes(t->cols), mask_r = lanes(t->cols - 8);
     const __m256 zero = _mm256_setzero_ps();
     EACH_ROW(DECLARE)
-    if (t->start == FUL__GEMM_FROM_C) {
+    FETCH_ALL(t->next_c, t->next_c_at, t->c_fetches, _MM_HINT_T0);
+    FETCH_ALL(t->next_b, t->next_b_at, t->b_fetches, _MM_HINT_T1);
+    if (t->start == FUL__GEMM_FROM_C && whole) {
         EACH_ROW(FROM_C)
-        for (int64_t i = t->k; i < R; i++) FETCH(t->next_c + t->next_c_at[i]);
+    } else if (t->start == FUL__GEMM_FROM_C) {
+        EACH_ROW(FROM_C_PART)
     } else if (t->start == FUL__GEMM_FROM_BIAS) {
         const __m256 bias_l = _mm256_maskload_ps(t->bias, mask_l), bias_r = _mm256_maskload_ps(t->bias + 8, mask_r);
         EACH_ROW(FROM_BIAS)
     }
-    const float *a = t->a, *b = t->b;
-    for (int64_t p = 0; p < t->fetches; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
-        FETCH(t->next_c + t->next_c_at[p]);
-        FETCH(t->next_b + t->next_b_at[p]);
-        STEPS
+    const float *b = t->b;
+    for (int64_t p = 0, q = 0; p < t->k; p++, q += a_step, b += t->b_stride) {
+        const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8);
+        EACH_ROW(STEP)
     }
-    for (int64_t p = t->fetches; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
-        STEPS
+    if (whole) {
+        EACH_ROW(TO_C)
+    } else {
+        EACH_ROW(TO_C_PART)
     }
-    EACH_ROW(TO_C)
 }
 
 #define CASE(n) \
-    case n: tile_avx2(t, n); break;
+    case n: tile_avx2(t, n, step); break;
 
-AVX2 static void run_avx2(const ful__gemm_tile *t)
+TARGET static inline __attribute__((always_inline)) void run_step(const ful__gemm_tile *t, const int64_t step)
 {
     switch (t->rows) {
         CASE(1)
@@ -80,12 +98,20 @@ AVX2 static void run_avx2(const ful__gemm_tile *t)
         CASE(3)
         CASE(4)
         CASE(5)
-    default: tile_avx2(t, MR);
+    default: tile_avx2(t, MR, step);
     }
 }
 
+TARGET static void run_avx2(const ful__gemm_tile *t)
+{
+    if (t->a)
+        run_step(t, STRIP);
+    else
+        run_step(t, 1);
+}
+
 /* 8 x 8 in registers: pairs, then fours, then halves of a register change places. */
-AVX2 static inline __attribute__((always_inline)) void square_avx2(__m256 x[8])
+TARGET static inline __attribute__((always_inline)) void square_avx2(__m256 x[8])
 {
     __m256 y[8];
     for (int i = 0; i < 8; i += 2) {
@@ -105,21 +131,47 @@ AVX2 static inline __attribute__((always_inline)) void square_avx2(__m256 x[8])
     }
 }
 
-AVX2 static void transpose_avx2(float *to, int64_t stride, const float *const *line, int count, int64_t k)
+/* Of eight lines from step p: `there` of them, and lanes of zeros for the others. */
+TARGET static inline __attribute__((always_inline)) void load_lines(__m256 x[8], const float *const *line, int count, int64_t p)
 {
-    for (int half = 0; half < 2; half++, to += 8, line += 8, count -= 8)
-        for (int64_t p = 0; p < k; p += 8) {
-            const int rows = k - p < 8 ? (int)(k - p) : 8;
-            const __m256i there = lanes(rows);
-            __m256 x[8];
-            for (int i = 0; i < 8; i++) x[i] = i < count ? _mm256_maskload_ps(line[i] + p, there) : _mm256_setzero_ps();
-            square_avx2(x);
-            for (int i = 0; i < rows; i++) _mm256_storeu_ps(to + (p + i) * stride, x[i]);
-        }
+    for (int i = 0; i < 8; i++) x[i] = i < count ? _mm256_loadu_ps(line[i] + p) : _mm256_setzero_ps();
+}
+
+TARGET static void transpose_avx2(float *to, int64_t stride, const float *const *line, int count, int64_t k)
+{
+    __m256 x[8];
+    int64_t p = 0;
+    for (; p + 8 <= k; p += 8, to += 8 * stride) {
+        if (count == 8)
+            load_lines(x, line, 8, p);
+        else
+            load_lines(x, line, count, p);
+        square_avx2(x);
+        for (int i = 0; i < 8; i++) _mm256_storeu_ps(to + i * stride, x[i]);
+    }
+    const int left = (int)(k - p);
+    if (left == 0) return;
+    const __m256i there = lanes(left);
+    for (int i = 0; i < 8; i++) x[i] = i < count ? _mm256_maskload_ps(line[i] + p, there) : _mm256_setzero_ps();
+    square_avx2(x);
+    for (int i = 0; i < left; i++) _mm256_storeu_ps(to + i * stride, x[i]);
 }
 
 const ful__gemm_level ful__gemm_avx2 = {
-    .name = "avx2", .mr = MR, .nr = NR, .run = run_avx2, .lanes = 16, .transpose = transpose_avx2};
+    .name = "avx2",
+    .mr = MR,
+    .nr = NR,
+    .strip = STRIP,
+    .kc = KC,
+    .tiles = TILES,
+    .a_in_place = true,
+    .run = run_avx2,
+    .lanes = 8,
+    .transpose = transpose_avx2,
+    .copy_panel = copy_panel,
+    .copy_strips = copy_strips,
+    .sum_strip = sum_strip,
+};
 
 #else
 typedef int ful__gemm_avx2_is_x86_only;

@@ -8,9 +8,10 @@
 
 #include "ops/gemm/gemm_level.h"
 
-enum { MR = 14, NR = 32, FETCH_AHEAD = 12 };
+enum { MR = 14, NR = 32, STRIP = 16, VECTOR = 16, KC = 192, TILES = 20, FETCH_AHEAD = 12 };
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#include "ops/gemm/gemm_copies.h"
 
 /* One line of code for each row. R is a constant wherever tile_avx512 is inlined, so rows beyond it vanish. */
 #define EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13)
@@ -29,9 +30,9 @@ enum { MR = 14, NR = 32, FETCH_AHEAD = 12 };
         r##i = _mm512_fmadd_ps(v, b_r, r##i);  \
     }
 /* A step of all rows; the tile of A, which may be longer than the L1 cache has room for, comes into it some steps ahead. */
-#define STEPS                                                                     \
-    _mm_prefetch((const char *)(a + FETCH_AHEAD * FUL__GEMM_LANES), _MM_HINT_T0); \
-    const __m512 b_l = _mm512_loadu_ps(b), b_r = _mm512_loadu_ps(b + 16);         \
+#define STEPS                                                             \
+    _mm_prefetch((const char *)(a + FETCH_AHEAD * STRIP), _MM_HINT_T0);   \
+    const __m512 b_l = _mm512_loadu_ps(b), b_r = _mm512_loadu_ps(b + 16); \
     EACH_ROW(STEP)
 /* A line of 64 bytes into the L2 cache. (A macro: compilers drop calls to a function that does nothing but prefetch.) */
 #define FETCH(from) _mm_prefetch((const char *)(from), _MM_HINT_T1)
@@ -42,14 +43,14 @@ enum { MR = 14, NR = 32, FETCH_AHEAD = 12 };
     }
 
 /* The first n of 16 lanes; none for n <= 0. */
-AVX512 static inline __mmask16 lanes(int n)
+TARGET static inline __mmask16 lanes(int n)
 {
     if (n <= 0) return 0;
     return (__mmask16)((1u << (n < 16 ? n : 16)) - 1u);
 }
 
 /* Lines are fetched step by step, because a burst would hold up the loads of the steps. Inlined for each number of rows. */
-AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__gemm_tile *t, const int R)
+TARGET static inline __attribute__((always_inline)) void tile_avx512(const ful__gemm_tile *t, const int R)
 {
     const __mmask16 mask_l = lanes(t->cols), mask_r = lanes(t->cols - 16);
     const __m512 zero = _mm512_setzero_ps();
@@ -62,12 +63,13 @@ AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__
         EACH_ROW(FROM_BIAS)
     }
     const float *a = t->a, *b = t->b;
-    for (int64_t p = 0; p < t->fetches; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
+    const int64_t fetches = t->c_fetches > t->b_fetches ? t->c_fetches : t->b_fetches;
+    for (int64_t p = 0; p < fetches; p++, a += STRIP, b += t->b_stride) {
         FETCH(t->next_c + t->next_c_at[p]);
         FETCH(t->next_b + t->next_b_at[p]);
         STEPS
     }
-    for (int64_t p = t->fetches; p < t->k; p++, a += FUL__GEMM_LANES, b += t->b_stride) {
+    for (int64_t p = fetches; p < t->k; p++, a += STRIP, b += t->b_stride) {
         STEPS
     }
     EACH_ROW(TO_C)
@@ -76,7 +78,7 @@ AVX512 static inline __attribute__((always_inline)) void tile_avx512(const ful__
 #define CASE(n) \
     case n: tile_avx512(t, n); break;
 
-AVX512 static void run_avx512(const ful__gemm_tile *t)
+TARGET static void run_avx512(const ful__gemm_tile *t)
 {
     switch (t->rows) {
         CASE(1)
@@ -97,7 +99,7 @@ AVX512 static void run_avx512(const ful__gemm_tile *t)
 }
 
 /* 16 x 16 in registers: pairs, then fours, then quarters of a register change places. */
-AVX512 static inline __attribute__((always_inline)) void square_avx512(__m512 x[16])
+TARGET static inline __attribute__((always_inline)) void square_avx512(__m512 x[16])
 {
     __m512 y[16];
     for (int i = 0; i < 16; i += 2) {
@@ -121,7 +123,7 @@ AVX512 static inline __attribute__((always_inline)) void square_avx512(__m512 x[
     }
 }
 
-AVX512 static void transpose_avx512(float *to, int64_t stride, const float *const *line, int count, int64_t k)
+TARGET static void transpose_avx512(float *to, int64_t stride, const float *const *line, int count, int64_t k)
 {
     for (int64_t p = 0; p < k; p += 16, to += 16 * stride) {
         const int64_t left = k - p;
@@ -137,7 +139,19 @@ AVX512 static void transpose_avx512(float *to, int64_t stride, const float *cons
 }
 
 const ful__gemm_level ful__gemm_avx512 = {
-    .name = "avx512", .mr = MR, .nr = NR, .run = run_avx512, .lanes = 16, .transpose = transpose_avx512};
+    .name = "avx512",
+    .mr = MR,
+    .nr = NR,
+    .strip = STRIP,
+    .kc = KC,
+    .tiles = TILES,
+    .run = run_avx512,
+    .lanes = 16,
+    .transpose = transpose_avx512,
+    .copy_panel = copy_panel,
+    .copy_strips = copy_strips,
+    .sum_strip = sum_strip,
+};
 
 #else
 typedef int ful__gemm_avx512_is_x86_only;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One block of C by one thread. For each block of k, up to 20 tiles of A are packed (about 250 kB: L2 cache); then each panel
- * of B is packed (24 kB: L1 cache) and meets all of them. So every value of B is read from memory once for 20 tiles, and
- * nothing that was packed is written to memory. Which block an element falls into does not touch its bits.
+ * One block of C by one thread. For each block of k, some tiles of A are packed (about 250 kB: L2 cache), or taken where they
+ * lie; then each panel of B is packed (16 or 24 kB: L1 cache) and meets all of them. So every value of B is read from memory
+ * once for 20 or 32 tiles, and nothing that was packed is written to memory. Which block an element falls into does not touch
+ * its bits.
  */
 #include "ops/gemm/gemm_block.h"
 
@@ -19,68 +20,73 @@ static const float *line_of(const ful__gemm_side *side, int64_t q)
     return side->x + (side->index ? side->index[q] : q) * side->ld;
 }
 
-/* A row of a strip: whole vectors at once where the line goes on that far, so that the copy is a few moves, not a call. */
-static inline void copy_row(float *to, const float *from, int64_t count, int64_t room, int width)
+/* A row of a strip or panel where the line does not go on far enough to copy whole vectors. */
+static inline void copy_part(float *to, const float *from, int count, int width)
 {
-    if (room >= width) {
-        for (int i = 0; i < width; i += 8) memcpy(to + i, from + i, 8 * sizeof *to);
-        return;
-    }
-    for (int64_t i = 0; i < count; i++) to[i] = from[i];
-    for (int64_t i = count; i < width; i++) to[i] = 0;
+    for (int i = 0; i < count; i++) to[i] = from[i];
+    for (int i = count; i < width; i++) to[i] = 0;
 }
 
 void ful__gemm_pack_strip(const ful__gemm_level *level, const ful__gemm_side *side, int64_t unit, int count, int64_t step,
                           int64_t k, float *to, int width)
 {
-    if (!side->along_k) {
-        for (int64_t p = 0; p < k; p++, to += width)
-            copy_row(to, line_of(side, step + p) + unit, count, side->units - unit, width);
-        return;
-    }
-    for (int first = 0; first < width; first += level->lanes) {
-        const float *line[FUL__GEMM_LANES];
-        const int lines = count - first < level->lanes ? count - first : level->lanes;
-        for (int i = 0; i < lines; i++) line[i] = line_of(side, unit + first + i) + step;
-        level->transpose(to + first, width, line, lines, k);
+    if (!side->along_k && width == level->nr && side->units - unit >= width) {
+        if (side->index)
+            level->copy_panel(to, side->x + unit, side->ld, side->index + step, k);
+        else
+            level->copy_panel(to, line_of(side, step) + unit, side->ld, NULL, k);
+    } else if (!side->along_k) {
+        for (int64_t p = 0; p < k; p++, to += width) copy_part(to, line_of(side, step + p) + unit, count, width);
+    } else {
+        for (int first = 0; first < width; first += level->lanes) {
+            const float *line[FUL__GEMM_LANES];
+            const int lines = count - first < level->lanes ? count - first : level->lanes;
+            for (int i = 0; i < lines; i++) line[i] = line_of(side, unit + first + i) + step;
+            level->transpose(to + first, width, line, lines, k);
+        }
     }
 }
 
-/* sums[i] += sum over p of strip[p][i]: a chain of its own from 0, and so of a few hundred terms, for accuracy. */
-static void add_sums(const float *strip, int64_t k, int count, float *sums)
+/* sums[i] += sum over p of strip[p][i]: chains of their own from 0 over a few steps each, for accuracy. */
+static void add_sums(const ful__gemm_level *level, const float *strip, int64_t k, int count, float *sums)
 {
-    float sum[FUL__GEMM_LANES] = {0};
-    for (int64_t p = 0; p < k; p++, strip += FUL__GEMM_LANES)
-        for (int i = 0; i < FUL__GEMM_LANES; i++) sum[i] += strip[i];
-    for (int i = 0; i < count; i++) sums[i] += sum[i];
+    for (int64_t p = 0; p < k; p += FUL__GEMM_SUM_ROWS) {
+        float sum[FUL__GEMM_LANES];
+        level->sum_strip(strip + p * level->strip, ful__at_most(FUL__GEMM_SUM_ROWS, k - p), sum);
+        for (int i = 0; i < count; i++) sums[i] += sum[i];
+    }
 }
 
 /* The loops -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct next_lines {
-    int64_t a[FUL__GEMM_KC], c[FUL__GEMM_KC], b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC / FUL__GEMM_LINE) + FUL__GEMM_KC];
+    int64_t a[FUL__GEMM_KC_MAX], c[FUL__GEMM_KC_MAX],
+        b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC_MAX / FUL__GEMM_LINE) + FUL__GEMM_KC_MAX];
     int64_t a_count, b_count, c_count;
     int64_t a_steps; /* lines of A that a share of it takes from, where lines are steps */
     int64_t c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
 } next_lines;
 
+enum { TILES_MAX = 32 };
+
 /* Some rows of a block, in tiles of nearly equal size, over steps k0..k0+k. */
 typedef struct rows_part {
     const ful__gemm_level *level;
     const ful__gemm_block *x;
-    int64_t tiles, first[FUL__GEMM_TILES + 1]; /* tile i is rows first[i]..first[i+1] */
+    int64_t tiles, first[TILES_MAX + 1]; /* tile i is rows first[i]..first[i+1] */
     int64_t k0, k;
     int64_t next_m, next_k0; /* where the rows and steps begin that come next, or -1 */
     int64_t b_share;         /* lines of the next panel of B that come with each tile */
     ful__gemm_start start;
-    bool last;    /* steps */
-    float *a, *b; /* room to pack into */
+    bool last;         /* steps */
+    float *a, *b;      /* room to pack into */
+    const float **row; /* [rows] in place of a, where rows of A are taken where they lie, from step k0; otherwise NULL */
     const next_lines *lines;
 } rows_part;
 
 static float *tile_of(const rows_part *at, int64_t tile)
 {
-    return at->a + tile * at->k * FUL__GEMM_LANES;
+    return at->a + tile * at->k * at->level->strip;
 }
 
 static void cut_tiles(rows_part *at, int64_t m0, int64_t m1)
@@ -93,28 +99,46 @@ static void cut_tiles(rows_part *at, int64_t m0, int64_t m1)
     at->first[at->tiles] = m1;
 }
 
-/* Lines that run along k give a tile each; of lines that are steps, each goes to all tiles, because lines come from memory. */
-static void pack_tiles(const rows_part *at)
+/* Rows of A as they lie, where the kernel takes them so. Not where they lie a multiple of 4 kB apart: all of them would share a
+ * few lines of the L1 cache. */
+static bool takes_a_in_place(const ful__gemm_level *level, const ful__gemm_block *x)
+{
+    enum { SAME_LINES = 1024 };
+    return level->a_in_place && x->a.along_k && !x->a_sums && (x->a.index || x->a.ld % SAME_LINES != 0);
+}
+
+/* Lines that are steps go to all tiles a few at a time, because lines come from memory; the tiles that they do not reach to the
+ * full width of one by one. */
+static void copy_tiles(const rows_part *at)
+{
+    const ful__gemm_level *level = at->level;
+    const ful__gemm_side *side = &at->x->a;
+    int64_t whole = at->tiles;
+    while (whole > 0 && side->units - at->first[whole - 1] < level->strip) whole--;
+    if (side->index)
+        level->copy_strips(at->a, side->x, side->ld, side->index + at->k0, at->k, at->first, whole);
+    else
+        level->copy_strips(at->a, line_of(side, at->k0), side->ld, NULL, at->k, at->first, whole);
+    for (int64_t i = whole; i < at->tiles; i++)
+        ful__gemm_pack_strip(level, side, at->first[i], (int)(at->first[i + 1] - at->first[i]), at->k0, at->k, tile_of(at, i),
+                             level->strip);
+}
+
+/* Lines that run along k give a tile each. */
+static void take_tiles(const rows_part *at)
 {
     const ful__gemm_side *side = &at->x->a;
     const int64_t *first = at->first;
+    if (at->row) {
+        for (int64_t m = first[0]; m < first[at->tiles]; m++) at->row[m - first[0]] = line_of(side, m) + at->k0;
+        return;
+    }
+    if (!side->along_k) copy_tiles(at);
     for (int64_t i = 0; side->along_k && i < at->tiles; i++)
         ful__gemm_pack_strip(at->level, side, first[i], (int)(first[i + 1] - first[i]), at->k0, at->k, tile_of(at, i),
-                             FUL__GEMM_LANES);
-    for (int64_t p = 0; !side->along_k && p < at->k; p++) {
-        const float *line = line_of(side, at->k0 + p);
-        for (int64_t i = 0; i < at->tiles; i++)
-            copy_row(tile_of(at, i) + p * FUL__GEMM_LANES, line + first[i], first[i + 1] - first[i], side->units - first[i],
-                     FUL__GEMM_LANES);
-    }
+                             at->level->strip);
     for (int64_t i = 0; at->x->a_sums && i < at->tiles; i++)
-        add_sums(tile_of(at, i), at->k, (int)(first[i + 1] - first[i]), at->x->a_sums + first[i]);
-}
-
-/* Where the sums are built: where the activation's input is kept, if it is. */
-static float *sums_of(const ful__gemm_block *x)
-{
-    return x->pre_act && !x->slope_of ? x->pre_act : x->c;
+        add_sums(at->level, tile_of(at, i), at->k, (int)(first[i + 1] - first[i]), at->x->a_sums + first[i]);
 }
 
 /* Fetching ahead --------------------------------------------------------------------------------------------------------- */
@@ -128,8 +152,8 @@ static void list_lines(const rows_part *at, next_lines *out)
     int64_t count = 0;
     for (int64_t i = 0; i < at->level->mr; i++)
         for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE) out->c[count++] = i * x->ldc + j;
-    const float *other = !at->last ? NULL : x->slope_of ? x->slope_of : x->pre_act ? x->c : NULL;
-    const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)sums_of(x)) / (intptr_t)sizeof *other);
+    const float *other = !at->last ? NULL : x->slope ? x->slope : x->times ? x->times : x->slope_of;
+    const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)x->c) / (intptr_t)sizeof *other);
     for (int64_t i = 0; other && i < lines && count < k; i++) out->c[count++] = away + out->c[i];
     out->c_count = ful__at_most(k, count);
     for (; count < k; count++) out->c[count] = 0;
@@ -145,21 +169,21 @@ static void list_lines(const rows_part *at, next_lines *out)
     out->b_count = count;
     for (int64_t i = 0; i < k; i++) out->b[count++] = 0;
     const int64_t row = ful__at_least(
-        1, ful__at_most(k, ful__divide_up(ful__at_most(x->m1 - x->m0, FUL__GEMM_TILES * at->level->mr), FUL__GEMM_LINE)));
+        1, ful__at_most(k, ful__divide_up(ful__at_most(x->m1 - x->m0, at->level->tiles * at->level->mr), FUL__GEMM_LINE)));
     for (count = 0; count < k; count++) out->a[count] = x->a.along_k ? 0 : count / row * x->a.ld + count % row * FUL__GEMM_LINE;
     out->a_steps = k / row;
     out->a_count = x->a.along_k ? ful__at_most(k, at->level->mr * ful__divide_up(k, FUL__GEMM_LINE)) : k / row * row;
     count = 0;
     for (int64_t i = 0; x->a.along_k && i < at->level->mr; i++)
         for (int64_t p = 0; p < k && count < k; p += FUL__GEMM_LINE) out->a[count++] = i * x->a.ld + p;
-    out->c_ahead = k > 0 ? ful__divide_up(FUL__GEMM_KC, k) : 1;
+    out->c_ahead = k > 0 ? ful__divide_up(at->level->kc, k) : 1;
 }
 
 static void fetch_also(ful__gemm_tile *tile, const float *from, const int64_t *at, int64_t count)
 {
     tile->next_b = from;
     tile->next_b_at = at;
-    tile->fetches = ful__at_least(tile->fetches, count);
+    tile->b_fetches = count;
 }
 
 /* During the last panel, a share of what is packed of A next. */
@@ -167,7 +191,7 @@ static void fetch_next_a(const rows_part *at, int64_t number, ful__gemm_tile *ti
 {
     const ful__gemm_side *a = &at->x->a;
     const next_lines *l = at->lines;
-    if (at->next_m < 0 || a->index) return;
+    if (at->next_m < 0 || a->index || at->row) return;
     if (a->along_k && at->next_m == at->first[0])
         fetch_also(tile, line_of(a, at->first[number]) + at->next_k0, l->a, l->a_count);
     else if (!a->along_k && (number + 1) * l->a_steps <= at->k)
@@ -193,15 +217,16 @@ static void fetch_next_b(const rows_part *at, int64_t n, int64_t number, ful__ge
 /* Tile `number` of the panel from column n: a tile of C that comes after it, and a share of what is packed next. */
 static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
 {
-    static const int64_t nothing[FUL__GEMM_KC];
+    static const int64_t nothing[FUL__GEMM_KC_MAX];
     const ful__gemm_block *x = at->x;
     const int64_t next = n + at->level->nr, then = number + at->lines->c_ahead;
     const int64_t c_panel = n + then / at->tiles * at->level->nr;
-    tile->next_b = at->a; /* is near */
+    tile->next_b = tile->c; /* is near */
     tile->next_b_at = nothing;
+    tile->b_fetches = 0;
     tile->next_c_at = at->lines->c;
-    tile->next_c = sums_of(x) + at->first[then % at->tiles] * x->ldc + (c_panel < x->n1 ? c_panel : n);
-    tile->fetches = at->lines->c_count;
+    tile->next_c = x->c + at->first[then % at->tiles] * x->ldc + (c_panel < x->n1 ? c_panel : n);
+    tile->c_fetches = at->lines->c_count;
     if (next < x->n1)
         fetch_next_b(at, next, number, tile);
     else
@@ -235,15 +260,21 @@ static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
     return at->b;
 }
 
-/* Of a tile whose sums are finished. */
-static void run_epilogue(const ful__gemm_block *x, const ful__gemm_tile *tile)
+/* Of finished sums, of a few tiles at a time: enough to keep the processor busy, few enough to be in the L1 cache. */
+enum { EPILOGUE_TILES = 4 };
+
+static void run_epilogue(const ful__gemm_block *x, int64_t m0, int64_t m1, int64_t n, int cols)
 {
-    const int64_t first = tile->c - sums_of(x);
+    const int64_t first = m0 * x->ldc + n, rows = m1 - m0;
     float *c = x->c + first;
-    if (x->slope_of)
-        ful__act_backward_rows(x->act, x->slope_of + first, c, c, x->ldc, tile->rows, tile->cols);
+    if (x->times)
+        ful__multiply_rows(c, x->times + first, x->ldc, rows, cols);
+    else if (x->slope_of)
+        ful__act_backward_rows(x->act, x->slope_of + first, c, c, x->ldc, rows, cols);
+    else if (x->slope)
+        ful__act_forward_slope_rows(x->act, c, c, x->slope + first, x->ldc, rows, cols);
     else
-        ful__act_forward_rows(x->act, tile->c, c, x->ldc, tile->rows, tile->cols);
+        ful__act_forward_rows(x->act, c, c, x->ldc, rows, cols);
 }
 
 static void run_panel(const rows_part *at, int64_t n)
@@ -252,30 +283,46 @@ static void run_panel(const rows_part *at, int64_t n)
     ful__gemm_tile tile = {.cols = (int)ful__at_most(at->level->nr, x->n1 - n), .k = at->k, .ldc = x->ldc, .start = at->start};
     tile.bias = x->bias ? x->bias + n : NULL;
     tile.b = panel_of(at, n, &tile.b_stride);
-    for (int64_t i = 0; i < at->tiles; i++) {
+    for (int64_t i = 0, done = 0; i < at->tiles; i++) {
         tile.rows = (int)(at->first[i + 1] - at->first[i]);
-        tile.a = tile_of(at, i);
-        tile.c = sums_of(x) + at->first[i] * x->ldc + n;
+        if (at->row)
+            tile.a_row = at->row + (at->first[i] - at->first[0]);
+        else
+            tile.a = tile_of(at, i);
+        tile.c = x->c + at->first[i] * x->ldc + n;
         fetch_next(at, n, i, &tile);
         at->level->run(&tile);
-        if (at->last) run_epilogue(x, &tile);
+        if (!at->last || (i + 1 < at->tiles && i + 1 - done < EPILOGUE_TILES)) continue;
+        run_epilogue(x, at->first[done], at->first[i + 1], n, tile.cols);
+        done = i + 1;
     }
+}
+
+/* Block i of `blocks` of k: nearly equal ones. Where they begin is a multiple of the steps that are added up, so the sums do
+ * not depend on how long a block may be. */
+static void share_steps(int64_t steps, int64_t blocks, int64_t i, int64_t *begin, int64_t *end)
+{
+    ful__share(ful__divide_up(steps, FUL__GEMM_SUM_ROWS), blocks, i, begin, end);
+    *begin *= FUL__GEMM_SUM_ROWS;
+    *end = ful__at_most(*end * FUL__GEMM_SUM_ROWS, steps);
 }
 
 void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
 {
-    _Alignas(64) float a[FUL__GEMM_TILES * FUL__GEMM_KC * FUL__GEMM_LANES], b[FUL__GEMM_KC * FUL__GEMM_NR_MAX];
+    _Alignas(64) float a[FUL__GEMM_STRIP_FLOATS_MAX], b[FUL__GEMM_KC_MAX * FUL__GEMM_NR_MAX];
+    const float *row[TILES_MAX * FUL__GEMM_MR_MAX];
     next_lines lines;
-    if (x->pre_act && x->start == FUL__GEMM_FROM_C)
-        ful__act_forward_rows(FUL_ACT_NONE, x->c + x->m0 * x->ldc + x->n0, x->pre_act + x->m0 * x->ldc + x->n0, x->ldc,
-                              x->m1 - x->m0, x->n1 - x->n0);
-    const int64_t rows = FUL__GEMM_TILES * level->mr, steps = x->k1 - x->k0;
-    const int64_t block = reads_b_in_place(level, x) ? IN_PLACE_KC : FUL__GEMM_KC;
-    const int64_t blocks = steps > 0 ? ful__divide_up(steps, block) : 1;
+    const int64_t rows = level->tiles * level->mr, steps = x->k1 - x->k0;
+    const bool short_blocks = reads_b_in_place(level, x), in_place = takes_a_in_place(level, x);
+    const int64_t blocks = ful__at_least(1, ful__divide_up(steps, short_blocks ? IN_PLACE_KC : level->kc));
     for (int64_t i = 0; i < blocks; i++) {
         rows_part at = {.level = level, .x = x, .a = a, .b = b, .lines = &lines, .start = i == 0 ? x->start : FUL__GEMM_FROM_C};
         int64_t begin, end;
-        ful__share(steps, blocks, i, &begin, &end);
+        if (short_blocks)
+            ful__share(steps, blocks, i, &begin, &end);
+        else
+            share_steps(steps, blocks, i, &begin, &end);
+        at.row = in_place ? row : NULL;
         at.k0 = x->k0 + begin;
         at.k = end - begin;
         at.last = i == blocks - 1;
@@ -285,7 +332,7 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
             at.next_k0 = m + rows < x->m1 ? at.k0 : x->k0 + end;
             cut_tiles(&at, m, ful__at_most(m + rows, x->m1));
             at.b_share = ful__at_most(at.k, ful__divide_up(lines.b_count, at.tiles));
-            pack_tiles(&at);
+            take_tiles(&at);
             for (int64_t n = x->n0; n < x->n1; n += level->nr) run_panel(&at, n);
         }
     }

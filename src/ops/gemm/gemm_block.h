@@ -21,7 +21,7 @@ typedef struct ful__gemm_side {
 } ful__gemm_side;
 
 /* to[p*width + i] = (unit + i, step + p) for i < count <= width, p < k; the lanes from count to width hold anything finite or
- * not, 0 where there are no such units. width: LANES for a tile of A, nr for a panel of B. */
+ * not, 0 where there are no such units. width: strip for a tile of A, nr for a panel of B. */
 void ful__gemm_pack_strip(const ful__gemm_level *level, const ful__gemm_side *side, int64_t unit, int count, int64_t step,
                           int64_t k, float *to, int width);
 
@@ -35,14 +35,12 @@ typedef struct ful__gemm_block {
     int64_t ldc;
     ful__gemm_start start;
     const float *bias; /* [n] */
-    /* The epilogue, of each tile of C while it is in the L1 cache: pre_act = C, C = act(C), or C = C slope(slope_of). */
+    /* The epilogue, of each tile of C while it is in the L1 cache; slope, times and slope_of as in ful__gemm_job. */
     ful_act act;
-    float *pre_act;        /* or NULL; as slope_of: where [0][0] is, row stride ldc */
-    const float *slope_of; /* or NULL */
-    float *a_sums;         /* [m] a_sums[i] += sum over k of A(i, p), when not NULL */
+    float *slope;
+    const float *times, *slope_of;
+    float *a_sums; /* [m] a_sums[i] += sum over k of A(i, p), when not NULL */
 } ful__gemm_block;
-
-enum { FUL__GEMM_TILES = 20 }; /* tiles of A that are packed at a time, and so share a packed panel of B */
 
 void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *block);
 

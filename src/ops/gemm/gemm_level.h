@@ -7,14 +7,17 @@
 #ifndef FUL_OPS_GEMM_LEVEL_H
 #define FUL_OPS_GEMM_LEVEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
-    FUL__GEMM_KC = 192,    /* longest block of k: a panel of B and a tile of A are in the L1 cache together */
-    FUL__GEMM_MR_MAX = 14, /* of all levels */
+    FUL__GEMM_KC_MAX = 256, /* of all levels, as are the next three */
+    FUL__GEMM_MR_MAX = 14,
     FUL__GEMM_NR_MAX = 32,
-    FUL__GEMM_LINE = 16, /* floats of a line of the caches */
-    FUL__GEMM_LANES = 16 /* floats from k to k of a tile of A; lines that a transposition takes at most */
+    FUL__GEMM_STRIP_FLOATS_MAX = 65536, /* of the strips of A that are packed at a time: 256 kB */
+    FUL__GEMM_SUM_ROWS = 64,            /* steps of k whose values of A are added up by themselves */
+    FUL__GEMM_LINE = 16,                /* floats of a line of the caches */
+    FUL__GEMM_LANES = 16                /* lines that a transposition takes at most; floats of a strip's step at most */
 };
 
 typedef enum ful__gemm_start { FUL__GEMM_FROM_ZERO, FUL__GEMM_FROM_BIAS, FUL__GEMM_FROM_C } ful__gemm_start;
@@ -22,28 +25,41 @@ typedef enum ful__gemm_start { FUL__GEMM_FROM_ZERO, FUL__GEMM_FROM_BIAS, FUL__GE
 typedef struct ful__gemm_tile {
     int rows, cols; /* 1..mr, 1..nr */
     int64_t k;
-    const float *a; /* [k][LANES] */
-    const float *b; /* [k][nr], b_stride from k to k */
+    const float *a;            /* [k][strip]; or NULL, and: */
+    const float *const *a_row; /* [rows] each row of A where it lies, [k] */
+    const float *b;            /* [k][nr], b_stride from k to k */
     int64_t b_stride;
     float *c;
     int64_t ldc;
     ful__gemm_start start;
     const float *bias; /* [cols] */
-    /* What comes next and is brought into the L2 cache meanwhile, a line at next_c + next_c_at[p] and one at next_b +
-     * next_b_at[p] with each of the first `fetches` steps p (any addresses): a later tile of C, whose lines are listed first,
-     * and a share of the next panel of B. */
-    int64_t fetches; /* at most k */
+    /* What comes next and is brought into the L2 cache meanwhile, lines at next_c + next_c_at[p], p < c_fetches, and at next_b
+     * + next_b_at[p], p < b_fetches: a later tile of C, and a share of the next panel of B. Both lists go on to whichever count
+     * is larger, with any addresses. */
+    int64_t c_fetches, b_fetches; /* at most k */
     const float *next_c, *next_b;
-    const int64_t *next_c_at, *next_b_at; /* [fetches, at least lines of a tile], [fetches] */
+    const int64_t *next_c_at, *next_b_at;
 } ful__gemm_tile;
 
 typedef struct ful__gemm_level {
     const char *name;
     int mr, nr;
+    int strip; /* floats from k to k of a packed tile of A, mr or more */
+    int kc;    /* longest block of k, a multiple of FUL__GEMM_SUM_ROWS: a panel of B and a tile of A are in the L1 cache */
+    int tiles; /* of A that are taken at a time, and so share a packed panel of B: they are in the L2 cache */
+    bool a_in_place; /* the kernel takes rows of A where they lie */
     void (*run)(const ful__gemm_tile *tile);
     /* to[p*stride + i] = line[i][p], i < count, p < k; 0 for count <= i < lanes (a divisor of nr) */
     int lanes;
     void (*transpose)(float *to, int64_t stride, const float *const *line, int count, int64_t k);
+    /* gemm_copies.h. Line p, the values of step p, lies at x + index[p]*ld, at x + p*ld when index is NULL. */
+    /* to[p*nr + i] = line(p)[i], i < nr */
+    void (*copy_panel)(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k);
+    /* to[(i*k + p)*strip + j] = line(p)[first[i] + j], i < tiles, j < strip */
+    void (*copy_strips)(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k, const int64_t *first,
+                        int64_t tiles);
+    /* sums[j] = the sum over p < k of strip[p*strip + j], in order from 0, j < strip */
+    void (*sum_strip)(const float *strip, int64_t k, float *sums);
 } ful__gemm_level;
 
 extern const ful__gemm_level ful__gemm_scalar;

@@ -4,7 +4,10 @@
 
 #include "ops/gemm/gemm_level.h"
 
-enum { MR = 4, NR = 8 };
+enum { MR = 4, NR = 8, STRIP = 8, VECTOR = 4, KC = 192, TILES = 20 };
+
+#define TARGET
+#include "ops/gemm/gemm_copies.h"
 
 static void run_scalar(const ful__gemm_tile *t)
 {
@@ -14,7 +17,7 @@ static void run_scalar(const ful__gemm_tile *t)
         for (int j = 0; j < t->cols && t->start != FUL__GEMM_FROM_ZERO; j++)
             sum[j] = t->start == FUL__GEMM_FROM_C ? c[j] : t->bias[j];
         for (int64_t p = 0; p < t->k; p++) {
-            const float a = t->a[p * FUL__GEMM_LANES + i];
+            const float a = t->a[p * STRIP + i];
             const float *b = t->b + p * t->b_stride;
             for (int j = 0; j < NR; j++) sum[j] = fmaf(a, b[j], sum[j]);
         }
@@ -34,4 +37,16 @@ static void transpose_scalar(float *to, int64_t stride, const float *const *line
 }
 
 const ful__gemm_level ful__gemm_scalar = {
-    .name = "scalar", .mr = MR, .nr = NR, .run = run_scalar, .lanes = NR, .transpose = transpose_scalar};
+    .name = "scalar",
+    .mr = MR,
+    .nr = NR,
+    .strip = STRIP,
+    .kc = KC,
+    .tiles = TILES,
+    .run = run_scalar,
+    .lanes = NR,
+    .transpose = transpose_scalar,
+    .copy_panel = copy_panel,
+    .copy_strips = copy_strips,
+    .sum_strip = sum_strip,
+};

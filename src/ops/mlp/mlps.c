@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MLPs (mlps.h). Each product is one grouped call over the MLPs that have rows; inputs are gathered while they are read, du and
- * the bias gradients made while dv, do and du are in cache. In training an MLP with few rows has its weights packed as the
- * product runs; otherwise they are packed at their first use after a step. MLPs without rows are not touched.
+ * MLPs (mlps.h). Each product is one grouped call over the MLPs that have rows; inputs are gathered while they are read, act'
+ * comes with act, du and the bias gradients are made while dv, do and du are in cache. In training an MLP with few rows has its
+ * weights packed as the product runs; otherwise they are packed at their first use after a step. MLPs without rows are not
+ * touched.
  *
  *   packed   [count] forward fresh, [count] backward fresh | for each MLP: W1^T, W2^T (forward), W2, W1 (backward)
- *   saved    v [rows][h] | u [rows][u] unless v tells the slope          (inference: in scratch, and u only where gated)
+ *   saved    v [rows][h] | gated: u [rows][u], others: act'(u) [rows][h] unless v tells it
+ *            (inference: in scratch, v and gated u)
  *   scratch  du [rows][u] | dv [rows][h] where gated | partial sums of the weight gradients
  */
 #include "ops/mlp/mlps.h"
@@ -46,9 +48,9 @@ static sizes sizes_of(const ful__mlps *x, bool backward)
 }
 
 /* relu: u > 0 exactly where v > 0; without an activation there is no slope to tell. */
-static bool keeps_u(const ful__mlps *x)
+static bool keeps_slope(const ful__mlps *x)
 {
-    return x->gated || (x->act != FUL_ACT_NONE && x->act != FUL_ACT_RELU);
+    return !x->gated && x->act != FUL_ACT_NONE && x->act != FUL_ACT_RELU;
 }
 
 static size_t rows_bytes(ful__rows_bound bound, int64_t width)
@@ -59,7 +61,7 @@ static size_t rows_bytes(ful__rows_bound bound, int64_t width)
 size_t ful__mlps_saved_bytes(const ful__mlps *x, ful__rows_bound bound)
 {
     if (!x->train) return 0;
-    return rows_bytes(bound, x->h) + (keeps_u(x) ? rows_bytes(bound, up_width(x)) : 0);
+    return rows_bytes(bound, x->h) + (x->gated || keeps_slope(x) ? rows_bytes(bound, up_width(x)) : 0);
 }
 
 /* Partial sums of one kind of weight gradient, for all MLPs. A job with few rows has none: the fewest rows that need some
@@ -208,11 +210,10 @@ static int make_jobs(const ful__mlps *x, const ful__mlps_run *run, bool backward
     return count;
 }
 
-/* Where u is: of a gated MLP, or where it is kept; otherwise v. */
-static float *u_of(const ful__mlps *x, const ful__mlps_run *run)
+/* What lies behind v: u of gated MLPs; in training act'(u) of the others, where it is kept. */
+static float *behind_v(const ful__mlps *x, const ful__mlps_run *run)
 {
-    float *v = x->train ? run->saved : run->scratch;
-    return keeps_u(x) && (x->train || x->gated) ? at_bytes(v, rows_bytes(run->bound, x->h)) : v;
+    return at_bytes(x->train ? run->saved : run->scratch, rows_bytes(run->bound, x->h));
 }
 
 static void run_jobs(const ful__mlps *x, ful__mlps_run *run, int count)
@@ -223,22 +224,22 @@ static void run_jobs(const ful__mlps *x, ful__mlps_run *run, int count)
 
 void ful__mlps_forward(const ful__mlps *x, ful__mlps_run *run)
 {
-    float *v = x->train ? run->saved : run->scratch, *u = u_of(x, run);
+    float *v = x->train ? run->saved : run->scratch, *behind = behind_v(x, run);
     run->macs = 0;
     pack_stale(x, run, false);
-    int count = make_jobs(x, run, false, 0, run->x, x->gated ? u : v);
+    int count = make_jobs(x, run, false, 0, run->x, x->gated ? behind : v);
     for (int j = 0; j < count; j++) {
         ful__gemm_job *job = &x->jobs[j];
         const int i = x->active[j];
         job->bias = run->w[(ptrdiff_t)i * FUL__MLP_PARAMS + FUL__MLP_B1];
         if (!x->gated) job->act = x->act;
-        if (!x->gated && x->train && keeps_u(x)) job->pre_act = u + run->offset[i] * x->h;
+        if (x->train && keeps_slope(x)) job->slope = behind + run->offset[i] * x->h;
         if (!run->index) continue;
         job->a = run->x;
         job->row_index = run->index + run->offset[i];
     }
     run_jobs(x, run, count);
-    if (x->gated) ful__glu_forward(x->act, u, run->offset[x->count], x->h, v);
+    if (x->gated) ful__glu_forward(x->act, behind, run->offset[x->count], x->h, v);
     count = make_jobs(x, run, false, 1, v, run->o);
     for (int j = 0; j < count; j++) x->jobs[j].bias = run->w[(ptrdiff_t)x->active[j] * FUL__MLP_PARAMS + FUL__MLP_B2];
     run_jobs(x, run, count);
@@ -275,11 +276,15 @@ static void hidden_backward(const ful__mlps *x, const ful__mlps_run *run, float 
     float *dv = x->gated ? at_bytes(du, rows_bytes(run->bound, 2 * x->h)) : du;
     const int count = make_jobs(x, run, true, 0, run->d_o, dv);
     for (int j = 0; j < count && !x->gated && x->act != FUL_ACT_NONE; j++) {
+        const int64_t first = run->offset[x->active[j]] * x->h;
         x->jobs[j].act = x->act;
-        x->jobs[j].slope_of = u_of(x, run) + run->offset[x->active[j]] * x->h;
+        if (keeps_slope(x))
+            x->jobs[j].times = behind_v(x, run) + first;
+        else
+            x->jobs[j].slope_of = (const float *)run->saved + first;
     }
     ful__gemm_grouped(x->jobs, count);
-    if (x->gated) ful__glu_backward(x->act, u_of(x, run), dv, run->offset[x->count], x->h, du);
+    if (x->gated) ful__glu_backward(x->act, behind_v(x, run), dv, run->offset[x->count], x->h, du);
 }
 
 void ful__mlps_backward(const ful__mlps *x, const ful__mlps_run *run)

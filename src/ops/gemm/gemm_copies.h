@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a level copies lines that are steps of k into panels and strips, and adds strips up. Included once by each level's file
+ * (so no guard), after NR, STRIP, VECTOR (floats that move at once, a divisor of both) and TARGET (goes before a function).
+ */
+typedef float vector __attribute__((vector_size(4 * VECTOR), aligned(4), may_alias));
+
+static inline const float *line_at(const float *x, int64_t ld, const uint32_t *index, int64_t q)
+{
+    return x + (index ? index[q] : q) * ld;
+}
+
+TARGET static inline void copy_vectors(float *to, const float *from, const int floats)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < floats; i += VECTOR) *(vector *)(to + i) = *(const vector *)(from + i);
+}
+
+TARGET static void copy_panel(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k)
+{
+    for (int64_t p = 0; p < k; p++) copy_vectors(to + p * NR, line_at(x, ld, index, p), NR);
+}
+
+/* By a few steps of all tiles: the lines are read once while they are in the L1 cache, and a strip is written by whole lines.
+ */
+TARGET static void copy_strips(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k, const int64_t *first,
+                               int64_t tiles)
+{
+    enum { STEPS_AT_ONCE = 8 };
+    for (int64_t begin = 0; begin < k; begin += STEPS_AT_ONCE) {
+        const int64_t end = begin + STEPS_AT_ONCE < k ? begin + STEPS_AT_ONCE : k;
+        for (int64_t i = 0; i < tiles; i++)
+            for (int64_t p = begin; p < end; p++)
+                copy_vectors(to + (i * k + p) * STRIP, line_at(x, ld, index, p) + first[i], STRIP);
+    }
+}
+
+TARGET static void sum_strip(const float *strip, int64_t k, float *sums)
+{
+    vector sum[STRIP / VECTOR] = {0};
+    for (int64_t p = 0; p < k; p++, strip += STRIP)
+        for (int i = 0; i < STRIP / VECTOR; i++) sum[i] += *(const vector *)(strip + i * VECTOR);
+    for (int i = 0; i < STRIP / VECTOR; i++) *(vector *)(sums + i * VECTOR) = sum[i];
+}

@@ -25,6 +25,7 @@ static void add_fusion(ful__str *s, const ful__step *step)
         ful__str_add(s, "-");
         return;
     }
+    if (f->depthwise >= 0) ful__str_addf(s, "conv+bn%s+", f->depthwise_act == FUL_ACT_RELU ? "+relu" : "");
     ful__str_addf(s, "%sbn%s%s", f->conv >= 0 ? "conv+" : "", f->add >= 0 ? "+add" : "",
                   f->act_kind == FUL_ACT_RELU ? "+relu" : "");
 }

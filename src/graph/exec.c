@@ -158,12 +158,14 @@ ful_status ful__exec_describe(const ful__exec *exec, char **text_out)
 
 /* Running --------------------------------------------------------------------------------------------------------------- */
 
+enum { FOLDED_MAX = 4 };
+
 /* A run's memory. */
 typedef struct frame {
     const ful__program *p;
     const ful__exec_run *run;
     char *base[FUL__BASES];
-    float *folded[2]; /* weight and bias of the step now running, where folded */
+    float *folded[FOLDED_MAX]; /* parameters of the step now running, where folded */
 } frame;
 
 static frame frame_of(const ful__exec *exec, const ful__exec_run *run)
@@ -190,19 +192,30 @@ static float *tensor_at(const frame *f, int tensor)
     return tensor < 0 ? NULL : home_at(f, f->p->tensors[tensor].home);
 }
 
-/* Weight and bias of a folded step, made anew when parameters changed. */
-static void fold(frame *f, const ful__step *s)
+/* Weight and bias of a convolution with its batch-norm, into folded[0] and [1]. */
+static void fold_conv(const frame *f, ful_node conv, ful_node norm, float *const *folded)
 {
     const ful__program *p = f->p;
-    const ful__node *conv = &p->graph->nodes[s->fused.conv], *norm = &p->graph->nodes[s->fused.norm];
-    char *folded = (char *)f->run->packed + s->folded_offset;
-    f->folded[0] = (float *)(void *)folded;
-    f->folded[1] = (float *)(void *)(folded + s->folded_bias);
+    const ful__node *nodes = p->graph->nodes;
+    const ful_conv2d_attr *attr = nodes[conv].attr;
+    float *const *w = f->run->w + p->first_param[conv], *const *bn = f->run->w + p->first_param[norm];
+    ful__fold_batchnorm(attr, nodes[nodes[conv].x[0]].shape.c, w[0], attr->bias ? w[1] : NULL, bn[0], bn[1], bn[2], bn[3],
+                        ((const ful_batchnorm_attr *)nodes[norm].attr)->eps, folded[0], folded[1]);
+}
+
+/* The parameters of a folded step, made anew when those of the graph changed. */
+static void fold(frame *f, const ful__step *s)
+{
+    const ful__fused *fused = &s->fused;
+    char *at = (char *)f->run->packed + s->folded_offset;
+    for (int k = 0; k < s->op->n_params; k++) {
+        f->folded[k] = (float *)(void *)at;
+        at += ful__align64((size_t)s->op->params[k].count * sizeof(float));
+    }
     if (!f->run->repack) return;
-    const ful_conv2d_attr *attr = conv->attr;
-    float *const *w = f->run->w + p->first_param[s->fused.conv], *const *bn = f->run->w + p->first_param[s->fused.norm];
-    ful__fold_batchnorm(attr, s->op->x[0].c, w[0], attr->bias ? w[1] : NULL, bn[0], bn[1], bn[2], bn[3],
-                        ((const ful_batchnorm_attr *)norm->attr)->eps, f->folded[0], f->folded[1]);
+    const bool both = fused->depthwise >= 0;
+    if (both) fold_conv(f, fused->depthwise, fused->depthwise_norm, f->folded);
+    fold_conv(f, fused->conv, fused->norm, f->folded + (both ? 2 : 0));
 }
 
 /* Fills what forward and backward of a step have in common. */
@@ -407,10 +420,10 @@ enum { SLICE_BYTES = 1 << 20, SLICE_PACKED_BYTES = 2 << 20, SLICES_MAX = 512 };
 static bool image_by_image(const ful__op_type *type)
 {
     const ful__op_type *const types[] = {
-        &ful__op_conv2d, &ful__op_conv_fused, &ful__op_linear,  &ful__op_batchnorm, &ful__op_layernorm,
-        &ful__op_act,    &ful__op_add,        &ful__op_pool,    &ful__op_dropout,   &ful__op_global_avg_pool,
-        &ful__op_scale,  &ful__op_flatten,    &ful__op_reorder, &ful__op_attention, &ful__op_tokens,
-        &ful__op_take,   &ful__op_mlp};
+        &ful__op_conv2d,          &ful__op_conv_fused, &ful__op_separable, &ful__op_linear,  &ful__op_batchnorm,
+        &ful__op_layernorm,       &ful__op_act,        &ful__op_add,       &ful__op_pool,    &ful__op_dropout,
+        &ful__op_global_avg_pool, &ful__op_scale,      &ful__op_flatten,   &ful__op_reorder, &ful__op_attention,
+        &ful__op_tokens,          &ful__op_take,       &ful__op_mlp};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (type == types[i]) return true;
     return false;

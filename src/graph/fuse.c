@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From nodes to steps. Training: batch-norm (+ add) (+ relu) is one step. Inference: convolution + batch-norm (+ add) (+ relu)
- * is one step with folded weights, and dropout, the identity there, disappears. A node is swallowed only if what follows is its
+ * is one step with folded weights, so is one that is depthwise with the pointwise one behind it, and dropout, the identity
+ * there, disappears. A node is swallowed only if what follows is its
  * one consumer. Nodes the output does not depend on give no step.
  */
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "core/error.h"
 #include "core/mem.h"
 #include "graph/program.h"
+#include "ops/separable/separable.h"
 
 typedef struct fuser {
     ful__program *p;
@@ -23,7 +25,8 @@ typedef struct fuser {
     } * nodes;
 } fuser;
 
-static const ful__fused nothing_fused = {.conv = -1, .norm = -1, .add = -1, .act = -1, .residual = -1};
+const ful__fused ful__nothing_fused = {
+    .conv = -1, .norm = -1, .add = -1, .act = -1, .residual = -1, .depthwise = -1, .depthwise_norm = -1};
 
 static bool fusing(const fuser *f)
 {
@@ -37,7 +40,7 @@ static void find_live(fuser *f)
         const ful__node *node = &f->g->nodes[i];
         const bool identity = !f->p->spec.train && fusing(f) && node->type == &ful__op_dropout && i != f->output;
         f->nodes[i].source = identity ? f->nodes[node->x[0]].source : i;
-        f->nodes[i].fused = nothing_fused;
+        f->nodes[i].fused = ful__nothing_fused;
     }
     f->nodes[f->output].consumers = 1;
     for (ful_node i = f->output; i > 0; i--)
@@ -65,6 +68,27 @@ static ful__fused *extend(fuser *f, ful_node s, ful_node i)
     return &f->nodes[i].fused;
 }
 
+static const ful_conv2d_attr *conv_attr(const fuser *f, ful_node conv)
+{
+    return f->g->nodes[conv].attr;
+}
+
+/* The chain of a depthwise convolution that only the chain's convolution reads becomes part of it. */
+static void take_depthwise(fuser *f, ful__fused *chain)
+{
+    const ful_node s = f->nodes[f->g->nodes[chain->conv].x[0]].source;
+    const ful__fused *first = &f->nodes[s].fused;
+    if (first->conv < 0 || first->depthwise >= 0 || first->add >= 0 || !sole(f, s) ||
+        (first->act_kind != FUL_ACT_NONE && first->act_kind != FUL_ACT_RELU))
+        return;
+    const ful_shape x = f->g->nodes[f->nodes[f->g->nodes[first->conv].x[0]].source].shape;
+    if (!ful__separable_fits(conv_attr(f, first->conv), conv_attr(f, chain->conv), x)) return;
+    f->nodes[s].swallowed = true;
+    chain->depthwise = first->conv;
+    chain->depthwise_norm = first->norm;
+    chain->depthwise_act = first->act_kind;
+}
+
 static void match(fuser *f, ful_node i)
 {
     const ful__node *node = &f->g->nodes[i];
@@ -76,6 +100,7 @@ static void match(fuser *f, ful_node i)
         if (!f->p->spec.train && f->g->nodes[a].type == &ful__op_conv2d && sole(f, a)) {
             chain->conv = a;
             f->nodes[a].swallowed = true;
+            take_depthwise(f, chain);
         }
     } else if (node->type == &ful__op_act) {
         if (*(const ful_act *)node->attr == FUL_ACT_RELU && open_chain(f, a)) {
@@ -108,17 +133,23 @@ static ful_status create_op(fuser *f, ful_node i, const ful_node *x, int n_x, fu
         attr.residual = chain->add >= 0;
         return ful__op_batchnorm.create(g->nodes[chain->norm].name, &attr, shape, n_x, out);
     }
-    ful__conv_fused_attr attr = {
-        .conv = *(const ful_conv2d_attr *)g->nodes[chain->conv].attr, .act = chain->act_kind, .residual = chain->add >= 0};
-    attr.conv.bias = true;
-    return ful__op_conv_fused.create(g->nodes[chain->conv].name, &attr, shape, n_x, out);
+    ful__separable_attr attr = {
+        .pointwise = {.conv = *conv_attr(f, chain->conv), .act = chain->act_kind, .residual = chain->add >= 0}};
+    attr.pointwise.conv.bias = true;
+    if (chain->depthwise < 0) return ful__op_conv_fused.create(g->nodes[chain->conv].name, &attr.pointwise, shape, n_x, out);
+    attr.depthwise = (ful__conv_fused_attr){.conv = *conv_attr(f, chain->depthwise), .act = chain->depthwise_act};
+    attr.depthwise.conv.bias = true;
+    return ful__op_separable.create(g->nodes[chain->conv].name, &attr, shape, n_x, out);
 }
 
 static ful_status emit(fuser *f, ful_node i)
 {
     const ful_graph *g = f->g;
     const ful__fused *chain = &f->nodes[i].fused;
-    const ful_node first = chain->conv >= 0 ? chain->conv : chain->norm >= 0 ? chain->norm : i;
+    const ful_node first = chain->depthwise >= 0 ? chain->depthwise
+                           : chain->conv >= 0    ? chain->conv
+                           : chain->norm >= 0    ? chain->norm
+                                                 : i;
     ful_node x[FUL__X_MAX];
     int n_x = g->nodes[first].n_x;
     for (int k = 0; k < n_x; k++) x[k] = f->nodes[g->nodes[first].x[k]].source;

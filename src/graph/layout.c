@@ -35,7 +35,7 @@ static ful_status in_layout(chooser *c, int t, ful__layout want, int *out)
         step->op->y_layout = want;
         step->op->type->layouts(step->op);
         step->node = -1;
-        step->fused = (ful__fused){.conv = -1, .norm = -1, .add = -1, .act = -1, .residual = -1};
+        step->fused = ful__nothing_fused;
         step->x[0] = t;
         step->y = c->other[t] = ful__program_tensor(p, shape, want);
         c->other[step->y] = t;

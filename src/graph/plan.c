@@ -33,8 +33,7 @@ static ful_status plan_ops(ful__program *p)
         FUL_TRY(s->op->type->plan(s->op, p->spec.n_max, p->spec.train));
         if (ful__step_folded(s)) {
             s->folded_offset = packed;
-            s->folded_bias = ful__align64((size_t)s->op->params[0].count * sizeof(float));
-            packed += s->folded_bias + ful__align64((size_t)s->op->params[1].count * sizeof(float));
+            for (int k = 0; k < s->op->n_params; k++) packed += ful__align64((size_t)s->op->params[k].count * sizeof(float));
         }
         const size_t bytes = ful__align64(s->op->need.packed);
         s->packed_offset = p->spec.fresh ? 0 : packed;

@@ -30,12 +30,16 @@ typedef struct ful__tensor {
     int last_reads;  /* operands that read it at `last` */
 } ful__tensor;
 
-/* The graph nodes one step stands for; -1 where there is none. A step without norm is one plain node. */
+/* The graph nodes one step stands for; -1 where there is none. A step without norm is one plain node. depthwise: a convolution
+ * (with its norm and activation) whose output the step's own convolution alone reads. */
 typedef struct ful__fused {
     ful_node conv, norm, add, act;
     ful_node residual; /* the value `add` adds */
     ful_act act_kind;
+    ful_node depthwise, depthwise_norm;
+    ful_act depthwise_act;
 } ful__fused;
+extern const ful__fused ful__nothing_fused;
 
 typedef struct ful__step {
     ful__op *op;   /* owned */
@@ -45,8 +49,7 @@ typedef struct ful__step {
     int x[FUL__X_MAX], y;
     int dy, dy_more, dx[FUL__X_MAX];     /* gradients; -1: none. That of y is dy + dy_more */
     int saved, scratch, scratch_back;    /* homes; -1: none */
-    size_t packed_offset, folded_offset; /* into `packed`; folded: weight, then bias at folded_bias */
-    size_t folded_bias;
+    size_t packed_offset, folded_offset; /* into `packed`; folded: the op's parameters, each 64-byte aligned */
     /* Halves of its work that the step beside it does (op.h): the one before sums x, the one after makes y; in backward the one
      * after sums dy, the one before makes dx[0]. */
     bool x_summed, y_left, dy_summed, dx_left;

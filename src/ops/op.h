@@ -181,6 +181,12 @@ typedef struct ful__conv_fused_attr {
     bool residual;
 } ful__conv_fused_attr;
 extern const ful__op_type ful__op_conv_fused;
+/* Two of them as one, the first depthwise and without residual, the second 1x1 (ops/separable). x1: the second's residual.
+ * Parameters: weight and bias of the first, then of the second. Forward only. */
+typedef struct ful__separable_attr {
+    ful__conv_fused_attr depthwise, pointwise;
+} ful__separable_attr;
+extern const ful__op_type ful__op_separable;
 /* w_out = w * gamma/sqrt(var+eps) per output channel, b_out = beta - mean*gamma/sqrt(var+eps) (+ bias scaled likewise when not
  * NULL). */
 void ful__fold_batchnorm(const ful_conv2d_attr *attr, int in_channels, const float *w, const float *bias, const float *gamma,

@@ -7,6 +7,7 @@
 static const ful__ref_entry entries[] = {
     {"conv2d", ful__conv2d_fwd__ref, ful__conv2d_bwd__ref},
     {"conv_fused", ful__conv_fused_fwd__ref, NULL},
+    {"separable", ful__separable_fwd__ref, NULL},
     {"linear", ful__linear_fwd__ref, ful__linear_bwd__ref},
     {"reorder", ful__reorder_fwd__ref, ful__reorder_bwd__ref},
     {"batchnorm", ful__batchnorm_fwd__ref, ful__batchnorm_bwd__ref},

@@ -29,7 +29,7 @@ typedef struct ful__ref {
 
 typedef void (*ful__ref_fn)(const ful__ref *ref);
 
-/* name: of the op type. backward may be NULL (conv_fused). NULL when an op has none. */
+/* name: of the op type. backward may be NULL (conv_fused, separable). NULL when an op has none. */
 typedef struct ful__ref_entry {
     const char *op;
     ful__ref_fn forward, backward;
@@ -59,6 +59,7 @@ FUL__REF_DECLARE(excite);
 FUL__REF_DECLARE(transpose);
 FUL__REF_DECLARE(mlp);
 void ful__conv_fused_fwd__ref(const ful__ref *r);
+void ful__separable_fwd__ref(const ful__ref *r);
 
 /* One value, and its slope. */
 double ful__act_value__ref(ful_act act, double x);

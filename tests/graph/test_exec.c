@@ -155,6 +155,16 @@ static ful_status residual_net(bool smooth, ful_graph **out)
     TRY(ful_graph_batchnorm(g, "two.down.bn", s, &bn, &s));
     TRY(ful_graph_add(g, "two.add", s, b, &a));
     TRY(ful_graph_act(g, "two.act", a, act, &a));
+    /* depthwise and pointwise, identity shortcut */
+    c = conv_attr(32, 3, 1, 32, true);
+    TRY(ful_graph_conv2d(g, "sep.dw", a, &c, &b));
+    TRY(ful_graph_batchnorm(g, "sep.bn1", b, &bn, &b));
+    TRY(ful_graph_act(g, "sep.act1", b, act, &b));
+    c = conv_attr(32, 1, 1, 1, false);
+    TRY(ful_graph_conv2d(g, "sep.pw", b, &c, &b));
+    TRY(ful_graph_batchnorm(g, "sep.bn2", b, &bn, &b));
+    TRY(ful_graph_add(g, "sep.add", b, a, &a));
+    TRY(ful_graph_act(g, "sep.act2", a, act, &a));
     /* depthwise, then 12 channels: no block of any width divides them */
     c = conv_attr(32, 3, 1, 32, false);
     TRY(ful_graph_conv2d(g, "three.dw", a, &c, &b));
@@ -207,9 +217,9 @@ static void test_fused_training(void **state)
     assert_ok(residual_net(false, &g));
     rig_start(&fused, g, (ful__exec_spec){.train = true, .need_dx = true});
     rig_start(&plain, g, (ful__exec_spec){.train = true, .need_dx = true, .off = FUL__EXEC_NO_FUSE | FUL__EXEC_NO_REUSE});
-    assert_int_equal(count_ops(&plain, "add"), 3);
+    assert_int_equal(count_ops(&plain, "add"), 4);
     assert_int_equal(count_ops(&fused, "add"), 1); /* "sum" has no norm to join */
-    assert_int_equal(count_ops(&plain, "act") - count_ops(&fused, "act"), 4);
+    assert_int_equal(count_ops(&plain, "act") - count_ops(&fused, "act"), 6);
     rig *both[2] = {&fused, &plain};
     for (int i = 0; i < 2; i++) {
         assert_ok(ful__exec_forward(both[i]->exec, &both[i]->run));
@@ -222,7 +232,7 @@ static void test_fused_training(void **state)
         assert_string_equal(p->name, ful__exec_param(plain.exec, i)->name);
         assert_close(p->name, fused.w[i], plain.w[i], p->count, 1e-5); /* running statistics too */
         /* A bias before a batch-norm has no gradient but rounding. */
-        if (p->trainable && !strstr(p->name, "conv1.bias") && !strstr(p->name, "conv2.bias"))
+        if (p->trainable && !strstr(p->name, "conv1.bias") && !strstr(p->name, "conv2.bias") && !strstr(p->name, "sep.dw.bias"))
             assert_close(p->name, fused.dw[i], plain.dw[i], p->count, 1e-3);
     }
     rig_stop(&fused);
@@ -269,7 +279,9 @@ static void test_fused_inference(void **state)
     rig_start(&train, g, (ful__exec_spec){.train = true});
     assert_int_equal(count_ops(&fused, "batchnorm"), 0);
     assert_int_equal(count_ops(&fused, "dropout"), 0);
-    assert_int_equal(count_ops(&plain, "batchnorm"), 6);
+    assert_int_equal(count_ops(&plain, "batchnorm"), 8);
+    assert_int_equal(count_ops(&fused, "separable"), 1);
+    assert_int_equal(count_ops(&plain, "separable"), 0);
     assert_int_equal(train.n_params, fused.n_params);
     for (int i = 0; i < fused.n_params; i++)
         assert_string_equal(ful__exec_param(fused.exec, i)->name, ful__exec_param(train.exec, i)->name);

@@ -4,9 +4,10 @@
 #include <fulcrum/core.h>
 
 /* Sums a kernel keeps in registers. */
-#define PRODUCT_ROWS (LANES == 16 ? FUL__BLOCKED_ROWS : FUL__BLOCKED_ROWS / 2)
+#define PRODUCT_SUMS (LANES == 16 ? 24 : LANES == 8 ? 12 : 8)
 /* Weights are fetched so many steps before their use: they are read once, and the hardware stops at the ends of pages. */
 #define AHEAD        24
+#define LINE         16
 #define SIMD_KERNELS "ops/conv2d/blocked_kernels.h"
 #include "ops/simd_levels.h"
 

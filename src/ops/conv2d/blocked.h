@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The product of matrices whose channels lie in blocks of B = ful__block(), as images do: what is left of a convolution once
- * its input is cut into tiles (winograd.c) or patches (patches.c).
+ * its input is cut into tiles (winograd.c) or patches (patches.c), or once each channel is convolved alone (separable.c).
  *
  *   v [blocks][rows][B]     w [blocks*B][group*B]     m [group][rows][B]
- *   m[g][r][:] = sum over c = 0, 1, … of v[c/B][r][c%B] * w[c][g*B + :]
+ *   m[g][r][:] = act(bias[g*B + :] + sum over c = 0, 1, … of v[c/B][r][c%B] * w[c][g*B + :] + residual[g][r][:])
  *
- * Each value is one chain of multiply-adds in ascending c, so it does not depend on the other rows. v and m must have memory
- * for a multiple of FUL__BLOCKED_ROWS rows, of which only `rows` mean something.
+ * Each value is one chain of multiply-adds that begins with the bias and goes on in ascending c, so it does not depend on the
+ * other rows.
  */
 #ifndef FUL_OPS_CONV2D_BLOCKED_H
 #define FUL_OPS_CONV2D_BLOCKED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+/* ROWS: a number of rows that suits the kernels of every level. */
 enum { FUL__BLOCKED_ROWS = 24, FUL__BLOCK_MAX = 16 };
 
 typedef struct ful__blocked_product {
@@ -21,9 +23,12 @@ typedef struct ful__blocked_product {
     float *m;
     int64_t v_block, m_block; /* floats between blocks of v, of m */
     int blocks, rows, group;  /* group: 1 or 2 */
+    const float *bias;        /* NULL: 0 */
+    const float *residual;    /* lies as m does, or is m; NULL: none */
+    bool relu;
 } ful__blocked_product;
 
-/* Of the CPU level in force, AVX2 at least. */
+/* Of the CPU level in force. */
 typedef void (*ful__blocked_fn)(const ful__blocked_product *p);
 ful__blocked_fn ful__blocked_multiply(void);
 

@@ -1,32 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernels of the blocked product (blocked.h) for one CPU level; LANES is the channel block. */
+/* Kernels of the blocked product (blocked.h) for one CPU level. A block of channels is one vector, at the base level two. */
+enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PARTS) = FN(BLOCK) / LANES };
 
-/* R rows, N blocks of m: R N sums in registers, one value of v spread over the lanes at a time. */
+/* Of sum i: where it lies in m, if blocks of m are `block` floats apart. */
+INLINE int64_t FN(product_at)(int64_t block, const int i, const int V)
+{
+    return i % V / FN(PARTS) * block + i / V * FN(BLOCK) + i % FN(PARTS) * LANES;
+}
+
+/* R rows, N blocks of m: their sums stay in registers, one value of v spread over the lanes at a time. */
 INLINE void FN(product_rows)(const ful__blocked_product *p, const float *v, float *m, const int R, const int N)
 {
-    vf sum[PRODUCT_ROWS * 2];
-    const float *from = p->w;
+    const int V = N * FN(PARTS);
+    const int64_t v_block = p->v_block, m_block = p->m_block;
+    const float *from = p->w, *residual = p->residual;
+    vf sum[PRODUCT_SUMS], w[2 * FN(PARTS)] = {0};
+    if (p->bias)
+#pragma GCC unroll 4
+        for (int n = 0; n < V; n++) w[n] = vload(p->bias + n * LANES);
 #pragma GCC unroll 32
-    for (int i = 0; i < R * N; i++) sum[i] = (vf){0};
-    for (int block = 0; block < p->blocks; block++, v += p->v_block) {
-        for (int c = 0; c < LANES; c++, from += N * LANES) {
-#pragma GCC unroll 2
-            for (int n = 0; n < N; n++) __builtin_prefetch(from + (AHEAD * N + n) * LANES);
-            vf w[2];
-#pragma GCC unroll 2
-            for (int n = 0; n < N; n++) w[n] = vload(from + n * LANES);
+    for (int i = 0; i < R * V; i++) sum[i] = w[i % V];
+    for (int block = 0; block < p->blocks; block++, v += v_block) {
+#pragma GCC unroll 4
+        for (int c = 0; c < FN(BLOCK); c++, from += V * LANES) {
+#pragma GCC unroll 4
+            for (int n = 0; n < V; n += LINE / LANES) __builtin_prefetch(from + (AHEAD * V + n) * LANES);
+#pragma GCC unroll 4
+            for (int n = 0; n < V; n++) w[n] = vload(from + n * LANES);
 #pragma GCC unroll 32
             for (int r = 0; r < R; r++) {
-                const vf a = vset(v[r * LANES + c]);
-#pragma GCC unroll 2
-                for (int n = 0; n < N; n++) sum[r * N + n] = vfma(a, w[n], sum[r * N + n]);
+                const vf a = vset(v[r * FN(BLOCK) + c]);
+#pragma GCC unroll 4
+                for (int n = 0; n < V; n++) sum[r * V + n] = vfma(a, w[n], sum[r * V + n]);
             }
         }
     }
+    if (residual)
 #pragma GCC unroll 32
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int n = 0; n < N; n++) vstore(m + n * p->m_block + r * LANES, sum[r * N + n]);
+        for (int i = 0; i < R * V; i++) sum[i] += vload(residual + (m - p->m) + FN(product_at)(m_block, i, V));
+    if (p->relu)
+#pragma GCC unroll 32
+        for (int i = 0; i < R * V; i++) sum[i] = vrelu(sum[i]);
+#pragma GCC unroll 32
+    for (int i = 0; i < R * V; i++) vstore(m + FN(product_at)(m_block, i, V), sum[i]);
 }
 
 #define PRODUCT_CASE(R, N) \
@@ -34,40 +50,71 @@ INLINE void FN(product_rows)(const ful__blocked_product *p, const float *v, floa
 
 TARGET static void FN(product_some_rows_1)(const ful__blocked_product *p, const float *v, float *m, int rows)
 {
-    switch ((rows + 3) / 4 * 4) {
+    switch (rows) {
+        PRODUCT_CASE(1, 1)
+        PRODUCT_CASE(2, 1)
+        PRODUCT_CASE(3, 1)
+#if LANES >= 8
         PRODUCT_CASE(4, 1)
+        PRODUCT_CASE(5, 1)
+        PRODUCT_CASE(6, 1)
+        PRODUCT_CASE(7, 1)
         PRODUCT_CASE(8, 1)
+        PRODUCT_CASE(9, 1)
+        PRODUCT_CASE(10, 1)
+        PRODUCT_CASE(11, 1)
+#endif
 #if LANES == 16
         PRODUCT_CASE(12, 1)
+        PRODUCT_CASE(13, 1)
+        PRODUCT_CASE(14, 1)
+        PRODUCT_CASE(15, 1)
         PRODUCT_CASE(16, 1)
+        PRODUCT_CASE(17, 1)
+        PRODUCT_CASE(18, 1)
+        PRODUCT_CASE(19, 1)
         PRODUCT_CASE(20, 1)
+        PRODUCT_CASE(21, 1)
+        PRODUCT_CASE(22, 1)
+        PRODUCT_CASE(23, 1)
 #endif
-    default: FN(product_rows)(p, v, m, PRODUCT_ROWS, 1);
+    default: FN(product_rows)(p, v, m, PRODUCT_SUMS / FN(PARTS), 1);
     }
 }
 
 TARGET static void FN(product_some_rows_2)(const ful__blocked_product *p, const float *v, float *m, int rows)
 {
-    switch ((rows + 1) / 2 * 2) {
+    switch (rows) {
+        PRODUCT_CASE(1, 2)
+#if LANES >= 8
         PRODUCT_CASE(2, 2)
+        PRODUCT_CASE(3, 2)
         PRODUCT_CASE(4, 2)
+        PRODUCT_CASE(5, 2)
+#endif
 #if LANES == 16
         PRODUCT_CASE(6, 2)
+        PRODUCT_CASE(7, 2)
         PRODUCT_CASE(8, 2)
+        PRODUCT_CASE(9, 2)
         PRODUCT_CASE(10, 2)
+        PRODUCT_CASE(11, 2)
 #endif
-    default: FN(product_rows)(p, v, m, PRODUCT_ROWS / 2, 2);
+    default: FN(product_rows)(p, v, m, PRODUCT_SUMS / FN(PARTS) / 2, 2);
     }
 }
 
+/* Rows in tiles of nearly equal size. */
 TARGET static void FN(multiply)(const ful__blocked_product *p)
 {
-    const int step = PRODUCT_ROWS / p->group;
-    for (int r = 0; r < p->rows; r += step) {
-        const int rows = p->rows - r < step ? p->rows - r : step;
+    const int most = PRODUCT_SUMS / FN(PARTS) / p->group, tiles = (p->rows + most - 1) / most;
+    for (int i = 0, r = 0; i < tiles; i++) {
+        const int rows = (p->rows - r) / (tiles - i);
+        const int64_t at = (int64_t)r * FN(BLOCK);
         if (p->group == 1)
-            FN(product_some_rows_1)(p, p->v + (int64_t)r * LANES, p->m + (int64_t)r * LANES, rows);
+            FN(product_some_rows_1)(p, p->v + at, p->m + at, rows);
         else
-            FN(product_some_rows_2)(p, p->v + (int64_t)r * LANES, p->m + (int64_t)r * LANES, rows);
+            FN(product_some_rows_2)(p, p->v + at, p->m + at, rows);
+        r += rows;
     }
 }

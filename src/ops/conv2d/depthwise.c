@@ -108,19 +108,17 @@ const char *ful__depthwise_kernels(const ful__depthwise *d)
 
 /* Weights ---------------------------------------------------------------------------------------------------------------- */
 
-/* [c][taps] to [c/B][taps][B], the taps in reverse where the pass is dx. */
-static void pack(const ful__depthwise *d, const float *w, bool turn, float *packed)
+void ful__depthwise_pack(const float *w, int channels, int taps, int block, bool turn, float *packed)
 {
-    const int64_t taps = taps_of(d);
-    for (int64_t c = 0; c < d->x.c; c++)
+    for (int64_t c = 0; c < channels; c++)
         for (int64_t t = 0; t < taps; t++)
-            packed[((c / d->block) * taps + (turn ? taps - 1 - t : t)) * d->block + c % d->block] = w[c * taps + t];
+            packed[((c / block) * taps + (turn ? taps - 1 - t : t)) * block + c % block] = w[c * taps + t];
 }
 
 static const float *packed_weights(const ful__depthwise *d, const ful__run *run, bool turn)
 {
     float *packed = (float *)(void *)((char *)run->packed + (turn ? packed_bytes(d) : 0));
-    if (run->repack) pack(d, run->w[0], turn, packed);
+    if (run->repack) ful__depthwise_pack(run->w[0], d->x.c, (int)taps_of(d), d->block, turn, packed);
     return packed;
 }
 

@@ -27,6 +27,9 @@ void ful__depthwise_need(const ful__depthwise *d, ful__need *need);
 int64_t ful__depthwise_macs(const ful__depthwise *d); /* of one image, from the loops that run */
 const char *ful__depthwise_kernels(const ful__depthwise *d);
 
+/* [c][taps] to [c/B][taps][B], B = block; turn: the taps in reverse, for dx. */
+void ful__depthwise_pack(const float *w, int channels, int taps, int block, bool turn, float *packed);
+
 /* The run of a conv2d: w[0] [c][1][k][k], w[1] the bias where has_bias says so, likewise dw. */
 void ful__depthwise_forward(const ful__depthwise *d, const ful__run *run, bool has_bias);
 void ful__depthwise_backward(const ful__depthwise *d, const ful__run *run, bool has_bias);

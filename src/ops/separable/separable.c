@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * separable: depthwise and pointwise convolution, tile by tile (separable.h).
+ *
+ *   rows     of y, all images one after the other; a tile is some of them
+ *   mid      [c/B][pixels of the tile][B], on the stack of the thread that works on it
+ *   packed   depthwise [c/B][k*k][B] | pointwise [out/(N B)][c][N B], N = 2 blocks side by side where their number is even
+ *
+ * Pieces share the rows, or, where weights are larger than what the rows hold, the output channels too: each such piece makes
+ * mid for itself, which is little work, and leaves the weights of the others alone. No bit depends on the cut.
+ */
+#include "ops/separable/separable.h"
+
+#include <fulcrum/core.h>
+
+#include "core/parallel.h"
+#include "ops/common.h"
+#include "ops/conv2d/blocked.h"
+#include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/depthwise.h"
+
+/* Floats of mid: what a tile may have, and what it should have, so that it stays in the first-level cache beside a panel of
+ * weights. */
+enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_KERNEL_MAX = 5 };
+
+/* Rows first … end - 1 of the output of one map of B channels. */
+typedef struct sep_rows {
+    const float *x, *w, *bias; /* the map; [k*k][B]; [B] */
+    float *out;
+    int64_t x_pitch; /* floats between its rows */
+    int x_h, x_w, y_w, first, end, kernel, stride, pad_h, pad_w;
+    bool relu;
+} sep_rows;
+
+typedef struct sep_kernels {
+    void (*depthwise)(const sep_rows *p);
+} sep_kernels;
+
+#define SIMD_KERNELS "ops/separable/separable_kernels.h"
+#include "ops/simd_levels.h"
+
+typedef struct sep_op {
+    ful__op base;
+    ful__separable_attr attr;
+    ful_shape mid;
+    int block; /* by plan */
+} sep_op;
+
+enum { DEPTHWISE_W, DEPTHWISE_B, POINTWISE_W, POINTWISE_B };
+
+/* Life ------------------------------------------------------------------------------------------------------------------- */
+
+bool ful__separable_fits(const ful_conv2d_attr *d, const ful_conv2d_attr *p, ful_shape x)
+{
+    ful_shape mid;
+    return ful__depthwise_fits(d, x) && p->kernel_h == 1 && p->kernel_w == 1 && p->stride_h == 1 && p->stride_w == 1 &&
+           p->pad_h == 0 && p->pad_w == 0 && p->groups == 1 && p->out_channels % ful__block() == 0 &&
+           ful__conv2d_shape("separable", "", d, x, &mid) == FUL_OK && (int64_t)mid.w * mid.c <= SEP_MID_FLOATS;
+}
+
+static ful_status add_conv(ful__op *op, const ful__conv_fused_attr *a, const char *const suffix[2], int in, ful_shape y)
+{
+    const ful_conv2d_attr *c = &a->conv;
+    const int64_t shape[4] = {y.c, in / c->groups, c->kernel_h, c->kernel_w}, taps = shape[1] * shape[2] * shape[3];
+    FUL_FAIL_IF(!c->bias, FUL_ERR_ARG, "cannot build separable '%s' with bias=false: folding gives both convolutions one",
+                op->name);
+    FUL_FAIL_IF(a->act != FUL_ACT_NONE && a->act != FUL_ACT_RELU, FUL_ERR_ARG,
+                "cannot build separable '%s' with act=%d: it must be none or relu", op->name, (int)a->act);
+    op->cost.macs += ful__count(y) * taps;
+    FUL_TRY(ful__op_add_param(op, suffix[0], 4, shape, c->init, c->gain, taps, true, true));
+    return ful__op_add_param(op, suffix[1], 1, shape, FUL_INIT_ZEROS, 1.0f, taps, true, false);
+}
+
+static ful_status describe(sep_op *s)
+{
+    static const char *const depthwise[2] = {"depthwise.weight", "depthwise.bias"};
+    static const char *const pointwise[2] = {"pointwise.weight", "pointwise.bias"};
+    ful__op *op = &s->base;
+    const ful__separable_attr *a = &s->attr;
+    const bool residual = a->pointwise.residual;
+    FUL_TRY(ful__conv2d_shape(op->type->name, op->name, &a->depthwise.conv, op->x[0], &s->mid));
+    FUL_TRY(ful__conv2d_shape(op->type->name, op->name, &a->pointwise.conv, s->mid, &op->y));
+    FUL_FAIL_IF(
+        !ful__separable_fits(&a->depthwise.conv, &a->pointwise.conv, op->x[0]) || a->depthwise.residual, FUL_ERR_ARG,
+        "cannot build separable '%s' on %dx%dx%d: it takes a depthwise convolution without residual and a pointwise one, "
+        "with channels in blocks of %d and at most %d values in a row",
+        op->name, op->x[0].h, op->x[0].w, op->x[0].c, ful__block(), SEP_MID_FLOATS);
+    FUL_FAIL_IF(op->n_x != (residual ? 2 : 1), FUL_ERR_ARG,
+                "cannot build separable '%s' with %d inputs, residual=%d: it takes %d", op->name, op->n_x, residual,
+                residual ? 2 : 1);
+    FUL_FAIL_IF(residual && (op->x[1].h != op->y.h || op->x[1].w != op->y.w || op->x[1].c != op->y.c), FUL_ERR_ARG,
+                "cannot build separable '%s' with a residual of %dx%dx%d: it must have the output's shape %dx%dx%d", op->name,
+                op->x[1].h, op->x[1].w, op->x[1].c, op->y.h, op->y.w, op->y.c);
+    FUL_TRY(add_conv(op, &a->depthwise, depthwise, op->x[0].c, s->mid));
+    return add_conv(op, &a->pointwise, pointwise, s->mid.c, op->y);
+}
+
+static ful_status create(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out)
+{
+    sep_op *s;
+    *out = NULL;
+    FUL_TRY(ful__calloc(&s, 1, sizeof *s, "a separable convolution"));
+    s->attr = *(const ful__separable_attr *)attr;
+    ful_status status = ful__op_init(&s->base, &ful__op_separable, name, x, n_x);
+    if (status == FUL_OK) status = describe(s);
+    return ful__op_made(&s->base, status, out);
+}
+
+static void layouts(ful__op *op)
+{
+    op->x_layout[0] = op->x_layout[1] = op->y_layout = FUL__BLOCKED;
+}
+
+static size_t packed_depthwise(const sep_op *s)
+{
+    return ful__align64((size_t)s->base.params[DEPTHWISE_W].count * sizeof(float));
+}
+
+static ful_status plan(ful__op *op, int n_max, bool train)
+{
+    (void)n_max;
+    (void)train;
+    sep_op *s = (sep_op *)op;
+    s->block = ful__block();
+    op->need = (ful__need){.packed = packed_depthwise(s) + (size_t)op->params[POINTWISE_W].count * sizeof(float),
+                           .inplace_1 = s->attr.pointwise.residual};
+    return FUL_OK;
+}
+
+const char *ful__separable_kernel(const ful__op *op)
+{
+    const sep_op *s = (const sep_op *)op;
+    return s->block == 16 ? "separable:avx512" : ful_cpu_flags() & FUL_CPU_AVX2 ? "separable:avx2" : "separable:base";
+}
+
+/* Weights ---------------------------------------------------------------------------------------------------------------- */
+
+static float *packed_weights(const sep_op *s, const ful__run *run, bool pointwise)
+{
+    return (float *)(void *)((char *)run->packed + (pointwise ? packed_depthwise(s) : 0));
+}
+
+static int group_of(const sep_op *s)
+{
+    return s->base.y.c / s->block % 2 == 0 ? 2 : 1;
+}
+
+typedef struct packing {
+    const float *w;
+    float *to;
+    int64_t in, width; /* of a panel */
+} packing;
+
+static void pack_panel(void *ctx, int64_t panel, int thread)
+{
+    (void)thread;
+    const packing *p = ctx;
+    float *to = p->to + panel * p->in * p->width;
+    for (int64_t c = 0; c < p->in; c++)
+        for (int64_t o = 0; o < p->width; o++) *to++ = p->w[(panel * p->width + o) * p->in + c];
+}
+
+static void pack(const sep_op *s, const ful__run *run)
+{
+    const ful_conv2d_attr *d = &s->attr.depthwise.conv;
+    packing p = {.w = run->w[POINTWISE_W], .to = packed_weights(s, run, true), .in = s->mid.c, .width = group_of(s) * s->block};
+    ful__depthwise_pack(run->w[DEPTHWISE_W], s->mid.c, d->kernel_h * d->kernel_w, s->block, false,
+                        packed_weights(s, run, false));
+    ful__parallel_for(s->base.y.c / p.width, pack_panel, &p);
+}
+
+/* Run -------------------------------------------------------------------------------------------------------------------- */
+
+/* One run, as its parallel pieces see it. */
+typedef struct sep_pass {
+    const sep_op *s;
+    const ful__run *run;
+    const sep_kernels *kernels;
+    ful__blocked_fn product;
+    const float *w_depthwise, *w_pointwise;
+    int group;                                      /* blocks of output channels side by side */
+    int64_t rows, row_pieces, panels, panel_pieces; /* how many there are, and how many pieces share them */
+} sep_pass;
+
+/* A tile's rows in one image; at: its first pixel in mid. */
+typedef struct sep_part {
+    int64_t image, at;
+    int first, end;
+} sep_part;
+
+/* What of the rows row … end - 1 lies in the image of the first. */
+static sep_part part_at(const sep_pass *p, int64_t row, int64_t end, int64_t at)
+{
+    const int h = p->s->mid.h, first = (int)(row % h);
+    return (sep_part){.image = row / h, .at = at, .first = first, .end = end - row < h - first ? first + (int)(end - row) : h};
+}
+
+static void make_mid(const sep_pass *p, const sep_part *part, int64_t pixels, float *mid)
+{
+    const sep_op *s = p->s;
+    const ful_conv2d_attr *a = &s->attr.depthwise.conv;
+    const ful_shape x = s->base.x[0];
+    const int64_t block = s->block, blocks = x.c / block, map = (int64_t)x.h * x.w * block,
+                  taps = (int64_t)a->kernel_h * a->kernel_w;
+    sep_rows rows = {.x_pitch = x.w * block, .x_h = x.h, .x_w = x.w, .y_w = s->mid.w, .first = part->first, .end = part->end};
+    rows.kernel = a->kernel_h;
+    rows.stride = a->stride_h;
+    rows.pad_h = a->pad_h;
+    rows.pad_w = a->pad_w;
+    rows.relu = s->attr.depthwise.act == FUL_ACT_RELU;
+    for (int64_t b = 0; b < blocks; b++) {
+        rows.x = p->run->x[0] + (part->image * blocks + b) * map;
+        rows.w = p->w_depthwise + b * taps * block;
+        rows.bias = p->run->w[DEPTHWISE_B] + b * block;
+        rows.out = mid + (b * pixels + part->at) * block;
+        p->kernels->depthwise(&rows);
+    }
+}
+
+/* Panel g of y from mid. */
+static void make_y(const sep_pass *p, const sep_part *part, int64_t pixels, int64_t g, const float *mid)
+{
+    const sep_op *s = p->s;
+    const ful_shape y = s->base.y;
+    const int64_t block = s->block, map = (int64_t)y.h * y.w * block, width = p->group * block;
+    const int64_t at = (part->image * (y.c / block) + g * p->group) * map + (int64_t)part->first * y.w * block;
+    const ful__blocked_product product = {.v = mid + part->at * block,
+                                          .w = p->w_pointwise + g * s->mid.c * width,
+                                          .m = p->run->y + at,
+                                          .v_block = pixels * block,
+                                          .m_block = map,
+                                          .blocks = (int)(s->mid.c / block),
+                                          .rows = (part->end - part->first) * y.w,
+                                          .group = p->group,
+                                          .bias = p->run->w[POINTWISE_B] + g * width,
+                                          .residual = s->attr.pointwise.residual ? p->run->x[1] + at : NULL,
+                                          .relu = s->attr.pointwise.act == FUL_ACT_RELU};
+    p->product(&product);
+}
+
+static void work_tile(const sep_pass *p, int64_t row, int64_t end, int64_t panel, int64_t panel_end)
+{
+    _Alignas(64) float mid[SEP_MID_FLOATS];
+    const int64_t w = p->s->mid.w, pixels = (end - row) * w;
+    sep_part part;
+    for (int64_t r = row; r < end; r += part.end - part.first) {
+        part = part_at(p, r, end, (r - row) * w);
+        make_mid(p, &part, pixels, mid);
+    }
+    for (int64_t g = panel; g < panel_end; g++)
+        for (int64_t r = row; r < end; r += part.end - part.first) {
+            part = part_at(p, r, end, (r - row) * w);
+            make_y(p, &part, pixels, g, mid);
+        }
+}
+
+static void work_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const sep_pass *p = ctx;
+    const int64_t row_floats = (int64_t)p->s->mid.w * p->s->mid.c;
+    int64_t row, row_end, panel, panel_end;
+    ful__share(p->rows, p->row_pieces, piece / p->panel_pieces, &row, &row_end);
+    ful__share(p->panels, p->panel_pieces, piece % p->panel_pieces, &panel, &panel_end);
+    const int64_t most = row_floats < SEP_TILE_FLOATS ? SEP_TILE_FLOATS / row_floats : 1, rows = row_end - row;
+    const int64_t tiles = (rows + most - 1) / most;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t begin, end;
+        ful__share(rows, tiles, t, &begin, &end);
+        work_tile(p, row + begin, row + end, panel, panel_end);
+    }
+}
+
+static void cut(sep_pass *p)
+{
+    const int64_t threads = ful__parallel_active() ? 1 : ful_threads_get();
+    p->rows = (int64_t)p->run->n * p->s->mid.h;
+    p->panels = p->s->base.y.c / (p->group * p->s->block);
+    p->row_pieces = threads < p->rows ? threads : p->rows;
+    p->panel_pieces = 1;
+    if (p->rows * p->s->mid.w < p->s->base.y.c) { /* more weights than values of mid */
+        p->panel_pieces = threads < p->panels ? threads : p->panels;
+        p->row_pieces = threads / p->panel_pieces < p->rows ? threads / p->panel_pieces : p->rows;
+    }
+}
+
+static ful_status forward(ful__op *op, const ful__run *run)
+{
+    const sep_op *s = (const sep_op *)op;
+    sep_pass p = {.s = s, .run = run, .kernels = SIMD_PICK(kernels), .product = ful__blocked_multiply(), .group = group_of(s)};
+    if (run->n == 0) return FUL_OK;
+    if (run->repack) pack(s, run);
+    p.w_depthwise = packed_weights(s, run, false);
+    p.w_pointwise = packed_weights(s, run, true);
+    cut(&p);
+    ful__parallel_for(p.row_pieces * p.panel_pieces, work_piece, &p);
+    if (run->counters) {
+        const ful_conv2d_attr *d = &s->attr.depthwise.conv;
+        run->counters->macs += p.rows * s->mid.w * s->mid.c * d->kernel_h * d->kernel_w;
+        run->counters->macs += p.rows * s->mid.w * s->mid.c * (p.panels * p.group * s->block);
+    }
+    return FUL_OK;
+}
+
+const ful__op_type ful__op_separable = {.name = "separable",
+                                        .create = create,
+                                        .layouts = layouts,
+                                        .plan = plan,
+                                        .forward = forward,
+                                        .destroy = ful__op_free,
+                                        .kernel = ful__separable_kernel};

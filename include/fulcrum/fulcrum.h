@@ -4,6 +4,7 @@
 #define FULCRUM_FULCRUM_H
 
 #include <fulcrum/core.h>
+#include <fulcrum/corrupt.h>
 #include <fulcrum/data.h>
 #include <fulcrum/graph.h>
 #include <fulcrum/judge.h>

@@ -10,6 +10,7 @@
 #ifndef FULCRUM_JUDGE_H
 #define FULCRUM_JUDGE_H
 
+#include <fulcrum/corrupt.h>
 #include <fulcrum/stats.h>
 #include <fulcrum/train.h>
 
@@ -108,14 +109,31 @@ FUL_API ful_status ful_judge_write_figure(const char *folder, const char *name, 
 
 /* ---- passes over images ---- */
 
+/* A geometric view of an image: out(y, x) = in(y + dy, x' + dx), x' mirrored or not; outside is black. */
+typedef struct ful_view {
+    int dy, dx;
+    bool mirror;
+} ful_view;
+enum { FUL_VIEWS_MAX = 64 };
+/*
+ * Test-time augmentation as text: "flip" (as it is and mirrored), "shift<N>" (as it is, and N pixels up, down, left, right),
+ * both with a comma: every combination. Returns the number of views, the first the plain one; 0 for text that is none of that.
+ */
+FUL_API int ful_judge_views(const char *text, ful_view views_out[FUL_VIEWS_MAX]);
+
 typedef struct ful_judge_pass {
-    ful_pass pass;
-    bool keep_logits;   /* also keep the logits: n * classes floats (default false) */
-    double temperature; /* logits are divided by it first (default 1) */
+    ful_pass pass;          /* its change is set by ful_judge_predict */
+    bool keep_logits;       /* also keep the logits: n * classes floats (default false) */
+    double temperature;     /* logits are divided by it first (default 1) */
+    const char *corruption; /* a name of fulcrum/corrupt.h, or NULL (default) */
+    int severity;           /* of it, 1..5 (default 3) */
+    uint64_t corrupt_seed;  /* (default 1) */
+    const ful_view *views;  /* the probabilities of all views are averaged; NULL: the plain one (default) */
+    int n_views;
 } ful_judge_pass;
 FUL_API void ful_judge_pass_defaults(ful_judge_pass *pass);
 
-/* What a pass left. */
+/* What a pass left. With several views the logits are the logarithms of the mean probabilities. */
 typedef struct ful_predictions {
     int64_t count;
     int classes;
@@ -129,6 +147,29 @@ typedef struct ful_predictions {
 FUL_API ful_status ful_judge_predict(ful_model *model, const ful_dataset *set, const ful_judge_pass *pass,
                                      ful_predictions *out) FUL_CHECK_RESULT;
 FUL_API void ful_predictions_deinit(ful_predictions *p); /* accepts a zeroed one */
+
+/* ---- corruptions (doc/corruptions.md) ---- */
+
+/* Errors of one corruption by severity; NaN where it was not run. */
+typedef struct ful_robust_row {
+    const ful_corruption *corruption;
+    double error[FUL_SEVERITIES], other[FUL_SEVERITIES]; /* shares of wrong predictions; other: of the model compared with */
+    double nll[FUL_SEVERITIES], ece[FUL_SEVERITIES];
+    /* filled by ful_judge_robust: */
+    double mean, other_mean; /* over the severities that were run */
+    double ce;               /* sum of error / sum of other */
+    double relative;         /* the same after taking off the clean errors; NaN where the other loses nothing */
+} ful_robust_row;
+typedef struct ful_robust {
+    double clean, other_clean; /* errors on the images as they are; other: NaN without comparison */
+    int n_rows;
+    ful_robust_row rows[FUL_CORRUPTIONS_MAX];
+    int n_common;                   /* common corruptions among the rows: what the means are over */
+    double mean, mce, relative_mce; /* mean error; mean CE; mean relative CE */
+} ful_robust;
+FUL_API void ful_judge_robust(ful_robust *r); /* means from the errors */
+FUL_API ful_status ful_judge_robust_svg(const ful_robust *r, const char *name, const char *other,
+                                        char **svg_out) FUL_CHECK_RESULT;
 
 #ifdef __cplusplus
 }

@@ -8,18 +8,32 @@
 
 /* ---- passes ---- */
 
-static ful_status predict(const eval_request *q, ful_model *model, const ful_dataset *set, int batch, bool keep_logits,
-                          ful_predictions *out)
+ful_status eval_predict(const eval_request *q, ful_model *model, const ful_dataset *set, int batch, bool keep_logits,
+                        const char *corruption, int severity, ful_predictions *out)
 {
     ful_judge_pass pass;
+    const ful_data_config *data = &ful_model_config(model)->data;
     ful_judge_pass_defaults(&pass);
     pass.pass.batch = batch;
     pass.pass.training_capacity = q->capacity;
-    pass.pass.workers = ful_model_config(model)->data.workers;
-    pass.pass.ten_crop = q->ten_crop < 0 ? ful_model_config(model)->data.ten_crop : (ful_ten_crop)q->ten_crop;
+    pass.pass.workers = data->workers;
+    pass.pass.ten_crop = q->ten_crop < 0 ? data->ten_crop : (ful_ten_crop)q->ten_crop;
     pass.pass.stop = &stop_requested;
     pass.keep_logits = keep_logits;
+    pass.corruption = corruption;
+    pass.severity = severity;
+    pass.corrupt_seed = (uint64_t)q->corrupt_seed;
+    if (q->n_views > 1) {
+        pass.views = q->views;
+        pass.n_views = q->n_views;
+    }
     return ful_judge_predict(model, set, &pass, out);
+}
+
+static ful_status predict(const eval_request *q, ful_model *model, const ful_dataset *set, int batch, bool keep_logits,
+                          ful_predictions *out)
+{
+    return eval_predict(q, model, set, batch, keep_logits, NULL, 0, out);
 }
 
 /* What to evaluate on: the data of the first model in the shape that this one takes. */
@@ -66,17 +80,11 @@ static ful_status fit_temperature(const eval_request *q, ful_model *model, eval_
     return status;
 }
 
-static ful_status compare_with(const eval_request *q, const ful_model *first, eval_result *r)
+static ful_status compare_with(const eval_request *q, const eval_subject *u, eval_result *r)
 {
-    ful_model *other = NULL;
-    ful_dataset *set = NULL;
     ful_predictions p = {0};
-    ful_status status = ful_model_open(q->against, 0, &other);
-    if (status == FUL_OK) {
-        const ful_data_config data = data_for(q, first, other);
-        status = ful_model_data(other, &data, q->split, &set);
-    }
-    if (status == FUL_OK) status = predict(q, other, set, 0, false, &p);
+    int64_t right = 0;
+    ful_status status = predict(q, u->other, u->other_set, 0, false, &p);
     if (status == FUL_OK && p.count != r->predictions.count) {
         fprintf(stderr, "fulcrum: cannot compare %lld images with %lld: both classifiers must see the same\n",
                 (long long)r->predictions.count, (long long)p.count);
@@ -84,14 +92,9 @@ static ful_status compare_with(const eval_request *q, const ful_model *first, ev
     }
     if (status == FUL_OK)
         status = ful_judge_compare(r->predictions.outcome, p.outcome, p.count, r->judgement.level, &r->compared);
-    if (status == FUL_OK) {
-        int64_t right = 0;
-        for (int64_t i = 0; i < p.count; i++) right += p.outcome[i].rank == 0;
-        r->other_accuracy = (double)right / (double)p.count;
-    }
+    for (int64_t i = 0; status == FUL_OK && i < p.count; i++) right += p.outcome[i].rank == 0;
+    if (status == FUL_OK) r->other_accuracy = (double)right / (double)p.count;
     ful_predictions_deinit(&p);
-    ful_dataset_destroy(&set);
-    ful_model_destroy(&other);
     return status;
 }
 
@@ -137,28 +140,54 @@ static ful_status write_figures(const eval_request *q, const eval_result *r)
     if (status == FUL_OK) status = write_text(q->figures, "confusion.svg", svg);
     if (status == FUL_OK) status = ful_judge_reliability_svg(&r->judgement, &svg);
     if (status == FUL_OK) status = write_text(q->figures, "reliability.svg", svg);
-    if (status != FUL_OK || r->temperature == 0) return status;
-    status = ful_judge_reliability_svg(&r->cooled, &svg);
-    return status == FUL_OK ? write_text(q->figures, "reliability-cooled.svg", svg) : status;
+    if (status == FUL_OK && r->temperature > 0) {
+        status = ful_judge_reliability_svg(&r->cooled, &svg);
+        if (status == FUL_OK) status = write_text(q->figures, "reliability-cooled.svg", svg);
+    }
+    if (status == FUL_OK && q->n_corrupt > 0) {
+        status = ful_judge_robust_svg(&r->robust, q->model, q->against, &svg);
+        if (status == FUL_OK) status = write_text(q->figures, "corruptions.svg", svg);
+    }
+    return status;
 }
 
 /* ---- the command ---- */
 
-static ful_status evaluate(const eval_request *q, ful_model *model, eval_result *r)
+static ful_status open_subject(const eval_request *q, eval_subject *u)
 {
-    ful_dataset *set = NULL;
-    const ful_data_config data = data_for(q, model, model);
+    int largest = 0;
+    for (int i = 0; i < q->n_batches; i++) largest = q->batches[i] > largest ? q->batches[i] : largest;
+    ful_status status = ful_model_open(q->model, largest, &u->model);
+    if (status != FUL_OK) return status;
+    const ful_data_config data = data_for(q, u->model, u->model);
+    status = ful_model_data(u->model, &data, q->split, &u->set);
+    if (status != FUL_OK || !q->against) return status;
+    status = ful_model_open(q->against, 0, &u->other);
+    if (status != FUL_OK) return status;
+    const ful_data_config other = data_for(q, u->model, u->other);
+    return ful_model_data(u->other, &other, q->split, &u->other_set);
+}
+
+static void close_subject(eval_subject *u)
+{
+    ful_dataset_destroy(&u->set);
+    ful_dataset_destroy(&u->other_set);
+    ful_model_destroy(&u->model);
+    ful_model_destroy(&u->other);
+}
+
+static ful_status evaluate(const eval_request *q, const eval_subject *u, eval_result *r)
+{
     const ful_judge_options options = {.bins = q->bins, .level = 0.95};
     const int batch = q->n_batches > 0 ? q->batches[0] : 0;
-    ful_status status = ful_model_data(model, &data, q->split, &set);
-    if (status == FUL_OK) status = predict(q, model, set, batch, q->temperature || q->n_batches > 0, &r->predictions);
+    ful_status status = predict(q, u->model, u->set, batch, q->temperature || q->n_batches > 0, &r->predictions);
     if (status == FUL_OK)
         status = ful_judge(r->predictions.outcome, r->predictions.count, r->predictions.classes, &options, &r->judgement);
-    if (status == FUL_OK && q->temperature) status = fit_temperature(q, model, r);
-    if (status == FUL_OK) status = compare_batches(q, model, set, r);
-    if (status == FUL_OK && q->against) status = compare_with(q, model, r);
-    r->coupled = mixes_images(ful_model_config(model), q->capacity);
-    ful_dataset_destroy(&set);
+    if (status == FUL_OK && q->temperature) status = fit_temperature(q, u->model, r);
+    if (status == FUL_OK) status = compare_batches(q, u->model, u->set, r);
+    if (status == FUL_OK && q->against) status = compare_with(q, u, r);
+    if (status == FUL_OK && q->n_corrupt > 0) status = eval_corruptions(q, u, r);
+    r->coupled = mixes_images(ful_model_config(u->model), q->capacity);
     return status;
 }
 
@@ -172,14 +201,13 @@ static ful_status name_classes(const ful_model *model, eval_result *r)
 
 static int run_request(const eval_request *q)
 {
-    ful_model *model = NULL;
+    eval_subject u = {0};
     eval_result r = {0};
-    int largest = 0, code;
-    for (int i = 0; i < q->n_batches; i++) largest = q->batches[i] > largest ? q->batches[i] : largest;
+    int code;
     watch_signals();
-    ful_status status = ful_model_open(q->model, largest, &model);
-    if (status == FUL_OK) status = name_classes(model, &r);
-    if (status == FUL_OK) status = evaluate(q, model, &r);
+    ful_status status = open_subject(q, &u);
+    if (status == FUL_OK) status = name_classes(u.model, &r);
+    if (status == FUL_OK) status = evaluate(q, &u, &r);
     if (status == FUL_OK && q->figures) status = write_figures(q, &r);
     if (status != FUL_OK)
         code = fail(status);
@@ -189,7 +217,7 @@ static int run_request(const eval_request *q)
     ful_judgement_deinit(&r.judgement);
     ful_judgement_deinit(&r.cooled);
     ful_predictions_deinit(&r.predictions);
-    ful_model_destroy(&model);
+    close_subject(&u);
     return code;
 }
 
@@ -208,45 +236,90 @@ static int parse_batches(const command *self, const char *text, eval_request *q)
     return -1;
 }
 
+/* "flip,shift4,ten-crop": views by ourselves, ten crops by the loader. */
+static int parse_tta(const command *self, const char *text, eval_request *q)
+{
+    static const char crops[] = "ten-crop";
+    char rest[64];
+    if (!text) return -1;
+    q->tta = text;
+    snprintf(rest, sizeof rest, "%s", text);
+    char *at = strstr(rest, crops);
+    if (at) {
+        const char *after = at + strlen(crops);
+        if (*after == ',')
+            memmove(at, after + 1, strlen(after));
+        else
+            at[at > rest ? -1 : 0] = '\0';
+        q->ten_crop = FUL_TEN_CROP_PROBABILITIES;
+    }
+    q->n_views = *rest ? ful_judge_views(rest, q->views) : 1;
+    if (q->n_views == 0) return usage_error(self, "--tta %s: must be of flip, shift<1..64> and ten-crop, each once", text);
+    return -1;
+}
+
+static int parse_split(const command *self, const char *text, eval_request *q)
+{
+    static const char *const names[] = {"train", "val", "test"};
+    int split = 0;
+    while (split < 3 && strcmp(names[split], text) != 0) split++;
+    if (split == 3) return usage_error(self, "--split %s: must be train, val or test", text);
+    q->split = (ful_split)split;
+    return -1;
+}
+
+static int parse_ten_crop(const command *self, const char *text, eval_request *q)
+{
+    static const char *const averages[] = {"none", "logits", "probabilities"};
+    int average = 0;
+    q->ten_crop = -1;
+    if (!text) return -1;
+    while (average < 3 && strcmp(averages[average], text) != 0) average++;
+    if (average == 3) return usage_error(self, "--ten-crop %s: must be none, logits or probabilities", text);
+    q->ten_crop = average;
+    return -1;
+}
+
 static int run_eval(const command *self, int argc, char **argv)
 {
-    const char *operands[1] = {NULL}, *split_name = "test", *batches = NULL, *ten_crop = NULL;
-    eval_request q = {.bins = 15};
+    const char *operands[1] = {NULL}, *split = "test", *batches = NULL, *ten_crop = NULL, *tta = NULL;
+    const char *corrupt = NULL, *severity = NULL;
+    eval_request q = {.bins = 15, .corrupt_seed = 1};
     int n_operands, code;
     const option_spec options[] = {
         {"data", 'd', OPTION_TEXT, &q.path, "PATH", "data set to evaluate on (default: the one it was trained on)"},
         {"name", 0, OPTION_TEXT, &q.kind, "KIND", "what lies at PATH (see fulcrum data list; default: the trained kind)"},
-        {"split", 0, OPTION_TEXT, &split_name, "NAME", "train, val or test (default test)"},
+        {"split", 0, OPTION_TEXT, &split, "NAME", "train, val or test (default test)"},
         {"training-capacity", 0, OPTION_FLAG, &q.capacity, NULL, "evaluate with the capacity limits of training"},
-        {"ten-crop", 0, OPTION_TEXT, &ten_crop, "WHAT", "average logits or probabilities over ten crops (or none of that)"},
         {"against", 0, OPTION_TEXT, &q.against, "OTHER", "another run or checkpoint on the same images: McNemar's test"},
         {"batches", 0, OPTION_TEXT, &batches, "LIST", "do predictions depend on the batch? e.g. 1,7,128"},
+        {"corrupt", 0, OPTION_TEXT, &corrupt, "LIST", "also on corrupted images: all, common, or names (doc/corruptions.md)"},
+        {"severity", 0, OPTION_TEXT, &severity, "LIST", "of corruptions, e.g. 3 or 1-5 (default 1-5)"},
+        {"corrupt-seed", 0, OPTION_INT, &q.corrupt_seed, "N", "other draws of the corruptions (default 1)"},
+        {"tta", 0, OPTION_TEXT, &tta, "LIST", "average probabilities over views: flip, shift<N>, ten-crop"},
+        {"ten-crop", 0, OPTION_TEXT, &ten_crop, "WHAT", "average logits or probabilities over ten crops (or none of that)"},
         {"temperature", 0, OPTION_FLAG, &q.temperature, NULL, "also with a temperature fitted on the validation split"},
         {"bins", 0, OPTION_INT, &q.bins, "N", "bins of calibration, 1 to 1000 (default 15)"},
         {"confusion", 0, OPTION_FLAG, &q.matrix, NULL, "the whole confusion matrix; of many classes the 30 worst pairs"},
-        {"figures", 0, OPTION_TEXT, &q.figures, "DIR", "write confusion.svg and reliability.svg into a folder"},
+        {"figures", 0, OPTION_TEXT, &q.figures, "DIR", "write confusion.svg, reliability.svg, corruptions.svg into a folder"},
         {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
     };
     if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
     if (!operands[0]) return usage_error(self, "a run folder or checkpoint is needed");
-    static const char *const names[] = {"train", "val", "test"}, *const averages[] = {"none", "logits", "probabilities"};
-    int split = 0, average = 0;
-    while (split < 3 && strcmp(names[split], split_name) != 0) split++;
-    if (split == 3) return usage_error(self, "--split %s: must be train, val or test", split_name);
-    while (ten_crop && average < 3 && strcmp(averages[average], ten_crop) != 0) average++;
-    if (average == 3) return usage_error(self, "--ten-crop %s: must be none, logits or probabilities", ten_crop);
-    q.ten_crop = ten_crop ? average : -1;
     if (q.bins < 1 || q.bins > FUL_JUDGE_BINS_MAX)
         return usage_error(self, "--bins %d: must be in 1..%d", q.bins, FUL_JUDGE_BINS_MAX);
-    if ((code = parse_batches(self, batches, &q)) >= 0) return code;
+    if ((code = parse_split(self, split, &q)) >= 0 || (code = parse_ten_crop(self, ten_crop, &q)) >= 0 ||
+        (code = parse_tta(self, tta, &q)) >= 0 || (code = parse_batches(self, batches, &q)) >= 0 ||
+        (code = parse_corrupt(self, corrupt, severity, &q)) >= 0)
+        return code;
     q.model = operands[0];
-    q.split = (ful_split)split;
     return run_request(&q);
 }
 
 const command cmd_eval = {"eval", "RUN_OR_CHECKPOINT [--data PATH]",
-                          "Judge a trained classifier: accuracy, classes, confusion, calibration",
+                          "Judge a trained classifier: accuracy, classes, confusion, calibration, robustness",
                           "doc/judging.md says how to read each figure. Intervals are at 95 %.\n\n"
                           "  fulcrum eval runs/moe --against runs/dense\n"
-                          "  fulcrum eval runs/moe --temperature --figures figures --json",
+                          "  fulcrum eval runs/moe --against runs/dense --corrupt common --figures figures\n"
+                          "  fulcrum eval runs/moe --temperature --tta flip,shift2 --json",
                           run_eval};

@@ -17,7 +17,20 @@ typedef struct eval_request {
     int bins, ten_crop;                  /* a ful_ten_crop; -1: as trained */
     int batches[BATCHES_MAX], n_batches; /* --batches */
     const char *figures;                 /* folder for SVG files, or NULL */
+    const ful_corruption *corrupt[FUL_CORRUPTIONS_MAX];
+    int n_corrupt;
+    bool severity[FUL_SEVERITIES];
+    int corrupt_seed;
+    const char *tta; /* as given, or NULL */
+    ful_view views[FUL_VIEWS_MAX];
+    int n_views; /* 0: none asked for */
 } eval_request;
+
+/* What is judged, and what it is compared with. */
+typedef struct eval_subject {
+    ful_model *model, *other; /* other: NULL unless request->against */
+    ful_dataset *set, *other_set;
+} eval_subject;
 
 typedef struct eval_result {
     ful_predictions predictions;
@@ -29,8 +42,19 @@ typedef struct eval_result {
     double other_accuracy;
     ful_mcnemar compared; /* with request->against */
     ful_agreement agreement[BATCHES_MAX];
-    bool coupled; /* batches may differ: capacity was on, or the net mixes images */
+    ful_robust robust; /* with --corrupt */
+    bool coupled;      /* batches may differ: capacity was on, or the net mixes images */
 } eval_result;
+
+/* A pass as the request has it; corruption may be NULL. */
+ful_status eval_predict(const eval_request *q, ful_model *model, const ful_dataset *set, int batch, bool keep_logits,
+                        const char *corruption, int severity, ful_predictions *out);
+/* eval_corrupt.c: -1 or a usage error; the passes and their means; the two ways to show them */
+int parse_corrupt(const command *self, const char *list, const char *severities, eval_request *q);
+ful_status eval_corruptions(const eval_request *q, const eval_subject *subject, eval_result *r);
+void show_robust_text(const eval_request *q, const ful_robust *r);
+json_t *robust_json(const eval_request *q, const ful_robust *r);
+json_t *real_or_null(double value);
 
 int show_eval_text(const eval_request *q, const eval_result *r);
 int show_eval_json(const eval_request *q, const eval_result *r);

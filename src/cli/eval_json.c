@@ -21,31 +21,32 @@ int print_json(json_t *object)
     return EXIT_OK;
 }
 
-static json_t *real(double value)
+json_t *real_or_null(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
 static json_t *interval(double low, double high)
 {
-    return json_pack("[o, o]", real(low), real(high));
+    return json_pack("[o, o]", real_or_null(low), real_or_null(high));
 }
 
 static json_t *bins_json(const ful_bin *bins, int n)
 {
     json_t *list = json_array();
     for (int b = 0; b < n; b++)
-        json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:o, s:o}", "low", real(bins[b].low), "high", real(bins[b].high),
-                                              "images", (json_int_t)bins[b].count, "confidence", real(bins[b].confidence),
-                                              "accuracy", real(bins[b].accuracy)));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:o, s:o}", "low", real_or_null(bins[b].low), "high",
+                                              real_or_null(bins[b].high), "images", (json_int_t)bins[b].count, "confidence",
+                                              real_or_null(bins[b].confidence), "accuracy", real_or_null(bins[b].accuracy)));
     return list;
 }
 
 static json_t *calibration_json(const ful_judgement *j)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "nll", real(j->nll), "brier", real(j->brier), "ece",
-                     real(j->ece_width), "ece_equal_mass", real(j->ece_mass), "mce", real(j->mce), "confidence",
-                     real(j->confidence), "bins", bins_json(j->width, j->bins), "bins_equal_mass", bins_json(j->mass, j->bins));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "nll", real_or_null(j->nll), "brier", real_or_null(j->brier),
+                     "ece", real_or_null(j->ece_width), "ece_equal_mass", real_or_null(j->ece_mass), "mce",
+                     real_or_null(j->mce), "confidence", real_or_null(j->confidence), "bins", bins_json(j->width, j->bins),
+                     "bins_equal_mass", bins_json(j->mass, j->bins));
 }
 
 static json_t *classes_json(const eval_result *r)
@@ -55,9 +56,9 @@ static json_t *classes_json(const eval_result *r)
         const ful_class_figures *f = &r->judgement.per_class[c];
         json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "name", r->names[c], "support",
                                               (json_int_t)f->support, "predicted", (json_int_t)f->predicted, "correct",
-                                              (json_int_t)f->correct, "accuracy", real(f->accuracy), "precision",
-                                              real(f->precision), "recall", real(f->recall), "recall_ci",
-                                              interval(f->recall_low, f->recall_high), "f1", real(f->f1)));
+                                              (json_int_t)f->correct, "accuracy", real_or_null(f->accuracy), "precision",
+                                              real_or_null(f->precision), "recall", real_or_null(f->recall), "recall_ci",
+                                              interval(f->recall_low, f->recall_high), "f1", real_or_null(f->f1)));
     }
     return list;
 }
@@ -92,7 +93,7 @@ static json_t *batches_json(const eval_request *q, const eval_result *r)
     for (int i = 0; i < q->n_batches; i++)
         json_array_append_new(list, json_pack("{s:i, s:I, s:o, s:b}", "batch", q->batches[i], "differ",
                                               (json_int_t)r->agreement[i].differ, "largest_logit_difference",
-                                              real(r->agreement[i].largest), "same_bits", r->agreement[i].bits));
+                                              real_or_null(r->agreement[i].largest), "same_bits", r->agreement[i].bits));
     return list;
 }
 
@@ -112,7 +113,7 @@ int show_eval_json(const eval_request *q, const eval_result *r)
     const ful_judgement *j = &r->judgement;
     json_t *out = json_pack("{s:I, s:f, s:o, s:f, s:o, s:o, s:f, s:f}", "images", (json_int_t)j->count, "accuracy", j->accuracy,
                             "accuracy_ci", interval(j->accuracy_low, j->accuracy_high), "top5", j->top5, "top5_ci",
-                            interval(j->top5_low, j->top5_high), "loss", real(j->nll), "level", j->level, "seconds",
+                            interval(j->top5_low, j->top5_high), "loss", real_or_null(j->nll), "level", j->level, "seconds",
                             r->predictions.seconds);
     int bad = json_object_set_new(out, "calibration", calibration_json(j));
     if (r->temperature > 0) {
@@ -121,8 +122,8 @@ int show_eval_json(const eval_request *q, const eval_result *r)
                                              (json_int_t)r->temperature_images, "calibration", calibration_json(&r->cooled)));
     }
     bad |= json_object_set_new(out, "macro",
-                               json_pack("{s:o, s:o, s:o}", "precision", real(j->macro_precision), "recall",
-                                         real(j->macro_recall), "f1", real(j->macro_f1)));
+                               json_pack("{s:o, s:o, s:o}", "precision", real_or_null(j->macro_precision), "recall",
+                                         real_or_null(j->macro_recall), "f1", real_or_null(j->macro_f1)));
     bad |= json_object_set_new(out, "per_class", classes_json(r));
     bad |= json_object_set_new(out, "most_confused", confused_json(r));
     bad |= json_object_set_new(out, "confusion", matrix_json(j));
@@ -131,6 +132,8 @@ int show_eval_json(const eval_request *q, const eval_result *r)
         bad |= json_object_set_new(out, "batches_may_differ", json_boolean(r->coupled));
     }
     if (q->against) bad |= json_object_set_new(out, "against", against_json(q, r));
+    if (q->n_corrupt > 0) bad |= json_object_set_new(out, "corruptions", robust_json(q, &r->robust));
+    if (q->tta) bad |= json_object_set_new(out, "tta", json_pack("{s:s, s:i}", "views_of", q->tta, "views", q->n_views));
     if (bad) {
         json_decref(out);
         out = NULL;

@@ -28,12 +28,13 @@ static const char *class_name(const eval_result *r, int c, char out[NAME_WIDE + 
     return out;
 }
 
-static void show_head(const eval_result *r)
+static void show_head(const eval_request *q, const eval_result *r)
 {
     const ful_judgement *j = &r->judgement;
     printf("%lld images: top-1 %.2f %% (%.2f to %.2f), top-5 %.2f %% (%.2f to %.2f), loss %.4f, %.0f images/s\n",
            (long long)j->count, 100.0 * j->accuracy, 100.0 * j->accuracy_low, 100.0 * j->accuracy_high, 100.0 * j->top5,
            100.0 * j->top5_low, 100.0 * j->top5_high, j->nll, (double)j->count / r->predictions.seconds);
+    if (q->tta) printf("test-time augmentation %s: probabilities averaged over %d views\n", q->tta, q->n_views);
 }
 
 static void show_calibration_row(const char *name, const ful_judgement *j)
@@ -145,7 +146,7 @@ static void show_against(const eval_request *q, const eval_result *r)
 
 int show_eval_text(const eval_request *q, const eval_result *r)
 {
-    show_head(r);
+    show_head(q, r);
     show_calibration(r);
     show_classes(r);
     if (q->matrix && r->judgement.classes <= FEW)
@@ -154,5 +155,6 @@ int show_eval_text(const eval_request *q, const eval_result *r)
         show_confused(r, q->matrix ? PAIRS_MAX : PAIRS);
     show_batches(q, r);
     show_against(q, r);
+    if (q->n_corrupt > 0) show_robust_text(q, &r->robust);
     return EXIT_OK;
 }

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passes of a trained model: what the run kept, views averaged, corruptions addressed, and the means of a robustness table. */
+#include <math.h>
+
+#include "train/train_support.h"
+#include <fulcrum/judge.h>
+
+static ful_model *model;
+static ful_dataset *set;
+
+static int train_once(void **state)
+{
+    ful_config config;
+    if (test_make_root(state) != 0) return -1;
+    test_config(&config, TEST_MOE, "epochs: 2, lr: 0.05");
+    assert_ok(ful_train(&config, test_path("run", ""), NULL, NULL));
+    assert_ok(ful_model_open(test_path("run", ""), 0, &model));
+    assert_ok(ful_model_data(model, NULL, FUL_SPLIT_TEST, &set));
+    return 0;
+}
+
+static int clean_up(void **state)
+{
+    ful_dataset_destroy(&set);
+    ful_model_destroy(&model);
+    return test_remove_root(state);
+}
+
+static ful_predictions predict(const ful_judge_pass *pass)
+{
+    ful_predictions p;
+    assert_ok(ful_judge_predict(model, set, pass, &p));
+    assert_int_equal(p.count, 96);
+    return p;
+}
+
+/* The run's predictions.bin holds what evaluating its checkpoint gives, to the bit, in any batch. */
+static void test_what_the_run_kept(void **state)
+{
+    static const int batches[] = {0, 1, 7};
+    (void)state;
+    ful_outcome *kept = NULL;
+    int64_t n = 0;
+    int classes = 0;
+    uint64_t print = 0;
+    ful_judge_pass pass;
+    ful_judge_pass_defaults(&pass);
+    assert_ok(ful_outcomes_read(test_path("run", "predictions.bin"), &kept, &n, &classes, &print));
+    assert_true(n == 96 && classes == 4);
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        pass.pass.batch = batches[i];
+        ful_predictions p = predict(&pass);
+        assert_memory_equal(p.outcome, kept, 96 * sizeof *kept);
+        assert_true(p.fingerprint == print && !p.logits);
+        ful_predictions_deinit(&p);
+    }
+    ful_free(kept);
+    ful_predictions p;
+    pass.pass.batch = 1000;
+    assert_fails(ful_judge_predict(model, set, &pass, &p), FUL_ERR_ARG, "batch=1000: it must be in 1..32");
+    assert_null(p.outcome);
+}
+
+static void test_view_texts(void **state)
+{
+    ful_view v[FUL_VIEWS_MAX];
+    (void)state;
+    assert_int_equal(ful_judge_views("flip", v), 2);
+    assert_true(!v[0].mirror && v[1].mirror);
+    assert_int_equal(ful_judge_views("shift3", v), 5);
+    assert_true(v[1].dy == -3 && v[2].dy == 3 && v[3].dx == -3 && v[4].dx == 3);
+    assert_int_equal(ful_judge_views("shift4,flip", v), 10);
+    assert_true(v[0].dy == 0 && v[0].dx == 0 && !v[0].mirror);
+    static const char *const bad[] = {"", "flop", "flip,flip", "shift0", "shift", "shift65", "flip,", "flip shift1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(ful_judge_views(bad[i], v), 0);
+}
+
+/* The mean of the probabilities of single views. */
+static void test_views_are_averaged(void **state)
+{
+    ful_view v[FUL_VIEWS_MAX];
+    ful_judge_pass pass;
+    (void)state;
+    const int n = ful_judge_views("flip,shift4", v);
+    double mean[96] = {0};
+    ful_judge_pass_defaults(&pass);
+    pass.keep_logits = true;
+    pass.n_views = 1;
+    for (int i = 0; i < n; i++) {
+        pass.views = &v[i];
+        ful_predictions p = predict(&pass);
+        for (int k = 0; k < 96; k++) mean[k] += exp(-(double)p.outcome[k].nll) / n;
+        ful_predictions_deinit(&p);
+    }
+    pass.views = v;
+    pass.n_views = n;
+    ful_predictions p = predict(&pass);
+    for (int k = 0; k < 96; k++) assert_true(fabs(exp(-(double)p.outcome[k].nll) - mean[k]) < 1e-5);
+    ful_predictions_deinit(&p);
+}
+
+/* The same pixels by any worker and in any batch; others by another seed. */
+static void test_corruptions_are_addressed(void **state)
+{
+    ful_judge_pass pass;
+    (void)state;
+    ful_judge_pass_defaults(&pass);
+    pass.keep_logits = true;
+    pass.corruption = "gaussian_noise";
+    pass.severity = 5;
+    pass.pass.workers = 0;
+    ful_predictions a = predict(&pass);
+    pass.pass.workers = 3;
+    pass.pass.batch = 5;
+    ful_predictions b = predict(&pass);
+    assert_memory_equal(a.logits, b.logits, 96 * 4 * sizeof(float));
+    ful_predictions_deinit(&b);
+    pass.corrupt_seed = 2;
+    b = predict(&pass);
+    assert_memory_not_equal(a.logits, b.logits, 96 * 4 * sizeof(float));
+    ful_predictions_deinit(&a);
+    ful_predictions_deinit(&b);
+    pass.corruption = "no such";
+    assert_fails(ful_judge_predict(model, set, &pass, &a), FUL_ERR_ARG, "no corruption of that name");
+}
+
+static void test_robust_means(void **state)
+{
+    (void)state;
+    const ful_corruption *list = ful_corruptions(); /* 0, 1, 2 common, 3 not */
+    const double none = NAN;
+    ful_robust r = {.clean = .1, .other_clean = .2, .n_rows = 3};
+    r.rows[0] = (ful_robust_row){
+        .corruption = &list[0], .error = {.2, .4, none, none, none}, .other = {.4, .4, none, none, none}};
+    r.rows[1] = (ful_robust_row){
+        .corruption = &list[1], .error = {.3, .3, none, none, none}, .other = {.2, .6, none, none, none}};
+    r.rows[2] = (ful_robust_row){
+        .corruption = &list[3], .error = {.9, .9, none, none, none}, .other = {.1, .1, none, none, none}};
+    ful_judge_robust(&r);
+    assert_true(r.n_common == 2);
+    assert_true(fabs(r.rows[0].ce - .75) < 1e-12 && fabs(r.rows[1].ce - .75) < 1e-12 && fabs(r.rows[2].ce - 9) < 1e-12);
+    assert_true(fabs(r.rows[0].relative - 1) < 1e-12 && fabs(r.rows[1].relative - 1) < 1e-12 && isnan(r.rows[2].relative));
+    assert_true(fabs(r.mce - .75) < 1e-12 && fabs(r.relative_mce - 1) < 1e-12 && fabs(r.mean - .3) < 1e-12);
+    char *svg = NULL;
+    assert_ok(ful_judge_robust_svg(&r, "a<b", "other", &svg));
+    assert_non_null(strstr(svg, "a&lt;b"));
+    assert_null(strstr(svg, "nan"));
+    ful_free(svg);
+    for (int i = 0; i < 3; i++)
+        for (int s = 0; s < FUL_SEVERITIES; s++) r.rows[i].other[s] = NAN;
+    r.other_clean = NAN;
+    ful_judge_robust(&r);
+    assert_true(isnan(r.mce) && isnan(r.rows[0].ce) && fabs(r.mean - .3) < 1e-12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_the_run_kept),  cmocka_unit_test(test_view_texts),
+        cmocka_unit_test(test_views_are_averaged), cmocka_unit_test(test_corruptions_are_addressed),
+        cmocka_unit_test(test_robust_means),
+    };
+    return cmocka_run_group_tests(tests, train_once, clean_up);
+}

@@ -12,7 +12,7 @@ FULCRUM := $(RELEASE)/src/cli/fulcrum
 configure = cmake --preset $(1) >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench bench-scaling bench-publish bench-study install asan tsan coverage fuzz format check clean help
+.PHONY: build demo test bench bench-scaling bench-publish bench-study install asan tsan emulate coverage fuzz format check clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,12 @@ tsan: ## the quick tests of the layers that start threads, under ThreadSanitizer
 	@mkdir -p build && $(call configure,tsan)
 	@cmake --build build/tsan
 	@TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tools/tsan.supp tools/run_tests build/tsan -L quick
+
+emulate: ## the tests of the AVX-512 kernels on a CPU that has only AVX2 (slow: AVX-512 is emulated)
+	@tools/setup emulate
+	@mkdir -p build && $(call configure,emulate)
+	@cmake --build build/emulate
+	@tools/run_tests build/emulate -L quick -R 'opcheck|test_(ops|graph|moe|nets)'
 
 coverage: ## which lines the tests reach (build/coverage/index.html)
 	@tools/setup coverage

@@ -8,6 +8,11 @@ if(FULCRUM_BUILD_FUZZ) # libFuzzer sees which branches an input took, and the sa
   target_compile_options(fulcrum_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
   target_link_options(fulcrum_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(FULCRUM_EMULATE_AVX512)
+  target_compile_definitions(fulcrum_flags INTERFACE FULCRUM_EMULATE_AVX512)
+  target_compile_options(fulcrum_flags INTERFACE -mavx2 -mfma -Wno-psabi)
+  target_include_directories(fulcrum_flags SYSTEM INTERFACE ${SIMDE_INCLUDE_DIR})
+endif()
 target_compile_definitions(fulcrum_flags INTERFACE _GNU_SOURCE FULCRUM_VERSION="${PROJECT_VERSION}")
 
 # fulcrum_layer(NAME SOURCES … DEPENDS …): one room of the house, a static library ful_NAME that tests can link alone.

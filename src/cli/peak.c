@@ -142,7 +142,7 @@ double peak_fma_gflops(int threads, double seconds)
     peak_fn fn = fma_plain;
     double flops = 2.0 * STEPS * 8 * 4;
 #if defined(__x86_64__)
-    if (ful_cpu_flags() & FUL_CPU_AVX512) {
+    if (ful_cpu_flags() & FUL_CPU_AVX512 && __builtin_cpu_supports("avx512f")) { /* it may be emulated */
         fn = fma_avx512;
         flops = 2.0 * STEPS * CHAINS * 16;
     } else if (ful_cpu_flags() & FUL_CPU_AVX2) {

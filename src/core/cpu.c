@@ -27,6 +27,9 @@ static unsigned find_flags(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         flags |= FUL_CPU_AVX512;
+#ifdef FULCRUM_EMULATE_AVX512 /* ops/x86.h */
+    if (flags & FUL_CPU_AVX2) flags |= FUL_CPU_AVX512;
+#endif
     return flags;
 }
 

@@ -3,9 +3,8 @@
 #include "ops/act_math.h"
 
 #include <fulcrum/core.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+
+#include "ops/x86.h"
 
 /* All whole vectors of the rows in one loop for each activation, so that its constants are loaded once and not for each row. */
 #define NEXT_VECTOR(...)         \
@@ -146,9 +145,6 @@
 
 #if defined(__x86_64__)
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
-#define AVX2   __attribute__((target("avx2,fma")))
-
 /* Integer lanes with operators of their own: __m512i counts in 64-bit lanes. */
 typedef int32_t lanes16 __attribute__((vector_size(64)));
 typedef int32_t lanes8 __attribute__((vector_size(32)));
@@ -156,7 +152,7 @@ typedef int32_t lanes8 __attribute__((vector_size(32)));
 #define V                       __m512
 #define VI                      lanes16
 #define FN(name)                avx512_##name
-#define LANES_FN                AVX512 static inline __attribute__((always_inline))
+#define LANES_FN                FUL__AVX512 static inline __attribute__((always_inline))
 #define V_FMA(a, b, c)          _mm512_fmadd_ps((a), (b), (c))
 #define V_MAX(a, b)             _mm512_max_ps((a), (b))
 #define V_MIN(a, b)             _mm512_min_ps((a), (b))
@@ -172,7 +168,7 @@ typedef int32_t lanes8 __attribute__((vector_size(32)));
 #define LANES_TYPE  __m512
 #define LOAD(p)     _mm512_loadu_ps(p)
 #define STORE(p, v) _mm512_storeu_ps((p), (v))
-DEFINE_ARRAYS(avx512, AVX512)
+DEFINE_ARRAYS(avx512, FUL__AVX512)
 #undef WIDTH
 #undef LANE
 #undef LANES_TYPE
@@ -182,7 +178,7 @@ DEFINE_ARRAYS(avx512, AVX512)
 #define V                       __m256
 #define VI                      lanes8
 #define FN(name)                avx2_##name
-#define LANES_FN                AVX2 static inline __attribute__((always_inline))
+#define LANES_FN                FUL__AVX2 static inline __attribute__((always_inline))
 #define V_FMA(a, b, c)          _mm256_fmadd_ps((a), (b), (c))
 #define V_MAX(a, b)             _mm256_max_ps((a), (b))
 #define V_MIN(a, b)             _mm256_min_ps((a), (b))
@@ -198,7 +194,7 @@ DEFINE_ARRAYS(avx512, AVX512)
 #define LANES_TYPE  __m256
 #define LOAD(p)     _mm256_loadu_ps(p)
 #define STORE(p, v) _mm256_storeu_ps((p), (v))
-DEFINE_ARRAYS(avx2, AVX2)
+DEFINE_ARRAYS(avx2, FUL__AVX2)
 #undef WIDTH
 #undef LANE
 #undef LANES_TYPE

@@ -16,11 +16,11 @@
 #if SIMD_LEVEL == 2
 #define LANES    16
 #define FN(name) name##_avx512
-#define TARGET   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
+#define TARGET   FUL__AVX512
 #elif SIMD_LEVEL == 1
 #define LANES    8
 #define FN(name) name##_avx2
-#define TARGET   __attribute__((target("avx2,fma")))
+#define TARGET   FUL__AVX2
 #else
 #define LANES    4
 #define FN(name) name##_base

@@ -14,8 +14,9 @@
 
 #include <fulcrum/core.h>
 
+#include "ops/x86.h"
+
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define SIMD_PICK(name) \
     (ful_cpu_flags() & FUL_CPU_AVX512 ? &name##_avx512 : ful_cpu_flags() & FUL_CPU_AVX2 ? &name##_avx2 : &name##_base)
 #else

@@ -4,13 +4,12 @@
  * A value of A is broadcast from memory wherever it lies, so rows that run along k need no packing.
  */
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include "ops/gemm/gemm_level.h"
+#include "ops/x86.h"
 
 enum { MR = 6, NR = 16, STRIP = 8, VECTOR = 8, KC = 256, TILES = 32 };
 
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET FUL__AVX2
 #include "ops/gemm/gemm_copies.h"
 
 /* One line of code for each row. R is a constant wherever tile_avx2 is inlined, so rows beyond it vanish. */

@@ -4,13 +4,12 @@
  * registers and 28 independent chains hide the latency of 2 x 4 fused multiply-adds.
  */
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include "ops/gemm/gemm_level.h"
+#include "ops/x86.h"
 
 enum { MR = 14, NR = 32, STRIP = 16, VECTOR = 16, KC = 192, TILES = 20, FETCH_AHEAD = 12 };
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#define TARGET FUL__AVX512
 #include "ops/gemm/gemm_copies.h"
 
 /* One line of code for each row. R is a constant wherever tile_avx512 is inlined, so rows beyond it vanish. */

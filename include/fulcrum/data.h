@@ -42,6 +42,8 @@ typedef struct ful_augment {
 } ful_augment;
 /* Evaluation on ten crops (centre and corners, as they are and mirrored), which logits or probabilities are averaged over. */
 typedef enum ful_ten_crop { FUL_TEN_CROP_NONE, FUL_TEN_CROP_LOGITS, FUL_TEN_CROP_PROBABILITIES } ful_ten_crop;
+/* Where images that lie in files are decoded: once, into a cache, or each time a batch needs them. auto: cache up to 4 GiB. */
+typedef enum ful_decode { FUL_DECODE_AUTO, FUL_DECODE_CACHE, FUL_DECODE_STREAM } ful_decode;
 FUL_API void ful_augment_defaults(ful_augment *augment);
 
 typedef enum ful_labels { FUL_LABELS_FINE, FUL_LABELS_COARSE } ful_labels; /* of CIFAR-100 */
@@ -63,15 +65,18 @@ typedef struct ful_data_config {
     char cache[FUL_PATH_MAX]; /* folder of decoded caches; "" = $XDG_CACHE_HOME/fulcrum or ~/.cache/fulcrum */
     ful_labels labels;        /* cifar100: 100 fine or 20 coarse classes (default fine) */
     ful_emnist emnist;        /* emnist: which of its parts (default balanced) */
-    ful_on_error on_error;    /* a damaged image: stop and name it, or leave it out, count and report it (default stop) */
-    int size;                 /* height = width images are brought to; 0 = the set's own (default 0) */
-    int channels;             /* 1 or 3; 0 = the set's own (default 0) */
+    ful_on_error on_error; /* a damaged image: stop and name it, or leave it out, count and report it; streaming, another takes
+                              its place in training (default stop) */
+    int size;              /* height = width images are brought to; 0 = the set's own (default 0) */
+    int channels;          /* 1 or 3; 0 = the set's own (default 0) */
     int train_limit, test_limit; /* use only the first n of each class-balanced, seed-free order; 0 = all (default 0) */
     double val_fraction;   /* share of the training set split off for validation, by seed, class-balanced; 0..0.5 (default 0) */
     uint64_t val_seed;     /* the seed of that split; the same in all arms (default 0) */
     int crop;              /* height = width of what the net sees, cut from the images of `size`; 0 = all of it (default 0) */
     ful_augment augment;   /* of training images (default: nothing) */
     ful_ten_crop ten_crop; /* of evaluation; needs crop (default none) */
+    ful_decode decode;     /* (default auto) */
+    int timeout;           /* seconds after which a batch that is not ready is an error; 0 = none (default 600) */
     bool normalize_given;  /* mean/std below were given; otherwise computed from the training split */
     float mean[3], std[3]; /* per channel, of pixel/255 */
     int workers;           /* loader threads, 0 = decode in the calling thread (default 1) */
@@ -101,11 +106,12 @@ typedef struct ful_dataset_info {
     int height, width, channels;
     int classes;
     float mean[3], std[3]; /* of the training split (or as given), of pixel/255 */
-    uint64_t fingerprint;  /* XXH3 of pixels and labels of the split: the same data gives the same number */
+    uint64_t fingerprint;  /* XXH3 of pixels (encoded: of names) and labels of the split: the same data gives the same number */
 } ful_dataset_info;
 FUL_API void ful_dataset_info_get(const ful_dataset *dataset, ful_dataset_info *out);
 FUL_API const char *ful_dataset_class_name(const ful_dataset *dataset, int label);   /* borrowed; "" if unknown */
-FUL_API const uint8_t *ful_dataset_image(const ful_dataset *dataset, int64_t index); /* HWC bytes, borrowed */
+FUL_API const uint8_t *ful_dataset_image(const ful_dataset *dataset, int64_t index); /* HWC bytes, borrowed; NULL: encoded */
+FUL_API bool ful_dataset_is_encoded(const ful_dataset *dataset); /* its images are decoded as batches need them */
 FUL_API int ful_dataset_label(const ful_dataset *dataset, int64_t index);
 /* Latent cluster of a generated image (0..gen_clusters-1), -1 where there is none. */
 FUL_API int ful_dataset_cluster(const ful_dataset *dataset, int64_t index);
@@ -144,13 +150,19 @@ typedef struct ful_loader_config {
     int views;           /* 10: ten-crop, centre and corners, as they are and mirrored; not when train (default 1) */
     ful_augment augment; /* only when train */
     double label_smoothing; /* of the soft targets, where augment mixes images */
+    ful_on_error on_error;  /* of images that are decoded here (default: stop) */
+    int timeout;            /* seconds next() waits for its workers; 0 = for ever (default 600) */
     int workers;            /* threads decoding ahead; 0 = none (default 1) */
     float mean[3], std[3];  /* x = (pixel/255 - mean)/std */
     ful_pixels_fn change;   /* e.g. a corruption (default NULL) */
     void *change_ctx;       /* borrowed until the loader is destroyed */
 } ful_loader_config;
 FUL_API void ful_loader_config_defaults(ful_loader_config *config);
-/* The data set is borrowed until the loader is destroyed. All memory is allocated here, none by next. */
+/*
+ * The data set is borrowed until the loader is destroyed. All memory is allocated here, none by next; where images are decoded
+ * for a batch, buffers grow to the largest. A worker that hangs (next: FUL_ERR_IO after `timeout`) is left behind by destroy,
+ * with the memory it may still touch.
+ */
 FUL_API ful_status ful_loader_create(const ful_dataset *dataset, const ful_loader_config *config,
                                      ful_loader **out) FUL_CHECK_RESULT;
 FUL_API void ful_loader_destroy(ful_loader **loader);
@@ -163,10 +175,13 @@ typedef struct ful_batch {
     const int32_t *label;  /* n */
     const float *soft;     /* n*classes targets where images were mixed, else NULL; label: of the image that was mixed into */
     const uint32_t *index; /* n: position in the data set */
+    int skipped;           /* damaged images that were passed over for this batch */
 } ful_batch;
 /* Starts epoch `epoch` at batch `first` (0 at the start; a resumed run passes where it was). */
 FUL_API ful_status ful_loader_start(ful_loader *loader, int64_t epoch, int64_t first) FUL_CHECK_RESULT;
 FUL_API ful_status ful_loader_next(ful_loader *loader, ful_batch *out) FUL_CHECK_RESULT;
+/* Damaged images passed over in the batches handed out since start, also in those that came out empty and were left out. */
+FUL_API int64_t ful_loader_skipped(const ful_loader *loader);
 FUL_API double ful_loader_wait_seconds(const ful_loader *loader); /* time next() has waited since start */
 
 #ifdef __cplusplus

@@ -139,6 +139,7 @@ typedef struct ful_predictions {
     int classes;
     uint64_t fingerprint; /* of the images and labels */
     ful_outcome *outcome; /* [count], in the order of the data set */
+    int64_t skipped;      /* damaged images, not among them (data.on_error: skip) */
     float *logits;        /* [count][classes] or NULL */
     double seconds;       /* in the net */
 } ful_predictions;

@@ -124,6 +124,7 @@ FUL_API ful_status ful_model_predict_image(ful_model *model, const char *path,
 
 typedef struct ful_eval {
     int64_t count, correct, correct_top5;
+    int64_t skipped; /* damaged images, not in count (data.on_error: skip) */
     double loss, seconds;
     int classes;
     int64_t *confusion; /* [classes][classes], row true, column predicted; owned */

@@ -115,7 +115,8 @@ int show_eval_json(const eval_request *q, const eval_result *r)
                             "accuracy_ci", interval(j->accuracy_low, j->accuracy_high), "top5", j->top5, "top5_ci",
                             interval(j->top5_low, j->top5_high), "loss", real_or_null(j->nll), "level", j->level, "seconds",
                             r->predictions.seconds);
-    int bad = json_object_set_new(out, "calibration", calibration_json(j));
+    int bad = json_object_set_new(out, "skipped", json_integer(r->predictions.skipped));
+    bad |= json_object_set_new(out, "calibration", calibration_json(j));
     if (r->temperature > 0) {
         bad |= json_object_set_new(out, "temperature",
                                    json_pack("{s:f, s:s, s:I, s:o}", "value", r->temperature, "fitted_on", "val", "images",

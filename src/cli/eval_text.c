@@ -35,6 +35,7 @@ static void show_head(const eval_request *q, const eval_result *r)
            (long long)j->count, 100.0 * j->accuracy, 100.0 * j->accuracy_low, 100.0 * j->accuracy_high, 100.0 * j->top5,
            100.0 * j->top5_low, 100.0 * j->top5_high, j->nll, (double)j->count / r->predictions.seconds);
     if (q->tta) printf("test-time augmentation %s: probabilities averaged over %d views\n", q->tta, q->n_views);
+    if (r->predictions.skipped > 0) printf("%lld damaged images were skipped\n", (long long)r->predictions.skipped);
 }
 
 static void show_calibration_row(const char *name, const ful_judgement *j)

@@ -41,6 +41,7 @@ void ful_data_config_defaults(ful_data_config *config)
     *config = (ful_data_config){
         .name = "clusters",
         .workers = 1,
+        .timeout = 600,
         .std = {1, 1, 1},
         .gen_train = 4000,
         .gen_test = 1000,
@@ -159,6 +160,8 @@ ful_status ful__data_config_check(const ful_data_config *c)
                 "cannot use data.crop=%d without data.size: the crop is cut from images of that size", c->crop);
     if (c->crop != 0) FUL_TRY(check_range("crop", c->crop, 4, c->size));
     FUL_TRY(ful__augment_check(&c->augment));
+    FUL_TRY(check_range("decode", c->decode, FUL_DECODE_AUTO, FUL_DECODE_STREAM));
+    FUL_TRY(check_range("timeout", c->timeout, 0, INT32_MAX));
     FUL_FAIL_IF(c->channels != 0 && c->channels != 1 && c->channels != 3, FUL_ERR_CONFIG,
                 "cannot use data.channels=%d: it must be 0, 1 or 3", c->channels);
     FUL_TRY(check_range("train_limit", c->train_limit, 0, INT32_MAX));

@@ -16,10 +16,12 @@
 
 static const char *const split_names[] = {"training", "validation", "test"};
 
-/* The stored images of a split, if the set has it: generated, from the cache, or decoded now. */
-static ful_status open_stored(const ful_data_config *config, ful_split split, bool *found, ful__pack *out)
+/* The images of a split, if the set has it: generated, from the cache, decoded now, or with *store left encoded. */
+static ful_status open_stored(const ful_data_config *config, ful_split split, bool *found, ful__pack *out, ful__store **store)
 {
+    bool encoded = false;
     *out = (ful__pack){0};
+    *store = NULL;
     if (strcmp(config->name, "clusters") == 0) {
         *found = split != FUL_SPLIT_VAL;
         return *found ? ful__clusters_make(config, split, out) : FUL_OK;
@@ -27,7 +29,9 @@ static ful_status open_stored(const ful_data_config *config, ful_split split, bo
     ful__source source;
     FUL_TRY(ful__source_find(config, split, found, &source));
     if (!*found) return FUL_OK;
-    const ful_status status = ful__cache_open(config, &source, out);
+    ful_status status = ful__encoded_wanted(config, &source, &encoded);
+    if (status == FUL_OK)
+        status = encoded ? ful__encoded_open(config, &source, store, out) : ful__cache_open(config, &source, out);
     out->split = split; /* a pack serves as what its file name says */
     ful__source_deinit(&source);
     return status;
@@ -92,8 +96,14 @@ static ful_status number_like_training(ful_dataset *d, const ful_data_config *co
     return status;
 }
 
-/* Mean and std of the training images among `p`, unless they were given. */
-static ful_status take_norm(ful_dataset *d, const ful_data_config *config, const ful__pack *p, ful_split split)
+static ful__encoded_shape shape_of(const ful__pack *head, bool fit)
+{
+    return (ful__encoded_shape){head->height, head->width, head->channels, fit};
+}
+
+/* Mean and std of the training images among `p`, unless they were given; of encoded ones (store) those of some. */
+static ful_status take_norm(ful_dataset *d, const ful_data_config *config, const ful__pack *p, const ful__store *store,
+                            ful_split split)
 {
     if (config->normalize_given) {
         memcpy(d->mean, config->mean, sizeof d->mean);
@@ -104,7 +114,9 @@ static ful_status take_norm(ful_dataset *d, const ful_data_config *config, const
     int64_t count = 0;
     ful__sums sums;
     FUL_TRY(ful__select(p, config, split, &order, &count));
-    const ful_status status = ful__pixel_sums(p, order, count, &sums, NULL);
+    const ful__encoded_shape shape = shape_of(p, d->fit);
+    const ful_status status = store ? ful__encoded_sums(store, &shape, d->skip, order, count, &sums)
+                                    : ful__pixel_sums(p, order, count, &sums, NULL);
     ful__free(order);
     FUL_TRY(status);
     ful__sums_norm(&sums, p->channels, d->mean, d->std);
@@ -115,14 +127,15 @@ static ful_status take_norm(ful_dataset *d, const ful_data_config *config, const
 static ful_status learn_from_training(ful_dataset *d, const ful_data_config *config, ful_split split)
 {
     ful__pack train;
+    ful__store *store = NULL;
     bool found = false;
-    FUL_TRY(open_stored(config, FUL_SPLIT_TRAIN, &found, &train));
+    FUL_TRY(open_stored(config, FUL_SPLIT_TRAIN, &found, &train, &store));
     ful_status status = FUL_OK;
     if (found) {
         FUL_TRY_GOTO(status, done, check_shape(config, &train, FUL_SPLIT_TRAIN));
         FUL_TRY_GOTO(status, done, copy_names(d, &train));
         FUL_TRY_GOTO(status, done, number_like_training(d, config, split));
-        FUL_TRY_GOTO(status, done, take_norm(d, config, &train, FUL_SPLIT_TRAIN));
+        FUL_TRY_GOTO(status, done, take_norm(d, config, &train, store, FUL_SPLIT_TRAIN));
     } else {
         FUL_TRY_GOTO(status, done, copy_names(d, &d->pack));
         if (d->pack.has_norm && !config->normalize_given) {
@@ -133,12 +146,23 @@ static ful_status learn_from_training(ful_dataset *d, const ful_data_config *con
                 ful__log(FUL_LOG_WARN, "data set '%s' has no training split: normalisation is computed from its %s split",
                          config->name, split_names[split]);
             }
-            status = take_norm(d, config, &d->pack, split);
+            status = take_norm(d, config, &d->pack, d->store, split);
         }
     }
 done:
     ful__pack_close(&train);
+    ful__store_close(&store);
     return status;
+}
+
+/* Of encoded images their names, not their bytes: a set that does not fit in memory is not read to be opened. */
+static void hash_names(const ful_dataset *d, uint64_t *hashes)
+{
+    char name[FUL__STORE_NAME_MAX];
+    for (int64_t i = 0; i < d->count; i++) {
+        const char *whole = ful__store_name(d->store, d->order[i], name), *file = strrchr(whole, '/');
+        hashes[i] = ful__hash64(file ? file + 1 : whole, strlen(file ? file + 1 : whole), 0);
+    }
 }
 
 static ful_status fingerprint(ful_dataset *d)
@@ -146,7 +170,11 @@ static ful_status fingerprint(ful_dataset *d)
     uint64_t *hashes = NULL;
     ful__sums sums;
     FUL_TRY(ful__calloc(&hashes, (size_t)d->count, sizeof *hashes, "image checksums"));
-    const ful_status status = ful__pixel_sums(&d->pack, d->order, d->count, &sums, hashes);
+    ful_status status = FUL_OK;
+    if (d->store)
+        hash_names(d, hashes);
+    else
+        status = ful__pixel_sums(&d->pack, d->order, d->count, &sums, hashes);
     if (status == FUL_OK) {
         const int32_t shape[4] = {d->pack.height, d->pack.width, d->pack.channels, d->classes};
         uint64_t h = ful__hash64(hashes, (size_t)d->count * sizeof *hashes, ful__hash64(shape, sizeof shape, 0));
@@ -161,7 +189,7 @@ static ful_status open_split(ful_dataset *d, const ful_data_config *config, ful_
 {
     bool found = false;
     const bool from_training = split == FUL_SPLIT_TRAIN || (split == FUL_SPLIT_VAL && config->val_fraction > 0);
-    FUL_TRY(open_stored(config, from_training ? FUL_SPLIT_TRAIN : split, &found, &d->pack));
+    FUL_TRY(open_stored(config, from_training ? FUL_SPLIT_TRAIN : split, &found, &d->pack, &d->store));
     FUL_FAIL_IF(!found && split == FUL_SPLIT_VAL, FUL_ERR_CONFIG,
                 "cannot open the validation split of '%s' with data.val_fraction=0: it must be > 0, the set has no val beside "
                 "train and test",
@@ -172,7 +200,7 @@ static ful_status open_split(ful_dataset *d, const ful_data_config *config, ful_
     d->split = split;
     if (from_training) {
         FUL_TRY(copy_names(d, &d->pack));
-        FUL_TRY(take_norm(d, config, &d->pack, FUL_SPLIT_TRAIN));
+        FUL_TRY(take_norm(d, config, &d->pack, d->store, FUL_SPLIT_TRAIN));
     } else {
         FUL_TRY(learn_from_training(d, config, split));
     }
@@ -191,23 +219,49 @@ ful_status ful_dataset_open(const ful_data_config *config, ful_split split, ful_
     FUL_TRY(ful__data_config_check(config));
     ful_dataset *d = NULL;
     FUL_TRY(ful__calloc(&d, 1, sizeof *d, "a data set"));
+    d->fit = config->size > 0;
+    d->skip = config->on_error == FUL_ON_ERROR_SKIP;
+    atomic_init(&d->users, 1);
     const ful_status status = open_split(d, config, split);
     if (status != FUL_OK) ful_dataset_destroy(&d);
     *out = d;
     return status;
 }
 
-void ful_dataset_destroy(ful_dataset **dataset)
+ful__encoded_shape ful__dataset_shape(const ful_dataset *d)
 {
-    if (!dataset || !*dataset) return;
-    ful_dataset *d = *dataset;
+    return shape_of(&d->pack, d->fit);
+}
+
+/* Counting users changes nothing that a user of the set could see. */
+void ful__dataset_use(const ful_dataset *d)
+{
+    atomic_fetch_add(&((ful_dataset *)(uintptr_t)d)->users, 1);
+}
+
+void ful__dataset_release(const ful_dataset *dataset)
+{
+    ful_dataset *d = (ful_dataset *)(uintptr_t)dataset;
+    if (atomic_fetch_sub(&d->users, 1) > 1) return;
     ful__pack_close(&d->pack);
+    ful__store_close(&d->store);
     ful__free(d->order);
     ful__free(d->label_of);
     ful__free(d->name_bytes);
     ful__free(d->names);
     ful__free(d);
+}
+
+void ful_dataset_destroy(ful_dataset **dataset)
+{
+    if (!dataset || !*dataset) return;
+    ful__dataset_release(*dataset);
     *dataset = NULL;
+}
+
+bool ful_dataset_is_encoded(const ful_dataset *d)
+{
+    return d->store != NULL;
 }
 
 void ful_dataset_info_get(const ful_dataset *d, ful_dataset_info *out)
@@ -229,7 +283,7 @@ const char *ful_dataset_class_name(const ful_dataset *d, int label)
 
 const uint8_t *ful_dataset_image(const ful_dataset *d, int64_t index)
 {
-    return index >= 0 && index < d->count ? d->pack.pixels + d->order[index] * d->pack.image_bytes : NULL;
+    return !d->store && index >= 0 && index < d->count ? d->pack.pixels + d->order[index] * d->pack.image_bytes : NULL;
 }
 
 int ful_dataset_label(const ful_dataset *d, int64_t index)
@@ -267,6 +321,8 @@ ful_status ful_dataset_pack(const ful_dataset *d, const char *path)
 {
     FUL_FAIL_IF(!d || !path || !*path, FUL_ERR_ARG, "cannot write a pack to '%s': data set and path must be given",
                 path ? path : "");
+    FUL_FAIL_IF(d->store, FUL_ERR_ARG,
+                "cannot write a pack to '%s' of images that stay encoded: open them with data.decode=cache", path);
     int32_t *numbers = NULL;
     FUL_TRY(ful__calloc(&numbers, 2 * (size_t)d->count, sizeof *numbers, "labels"));
     ful__pack_writer w = {0};

@@ -71,18 +71,6 @@ ful__box ful__rrc_box(const ful__transform *t, const ful__place *place, int h, i
     return (ful__box){.y = floor((h - ch) / 2), .x = floor((w - cw) / 2), .h = ch, .w = cw};
 }
 
-/* The crop is cut out first: its neighbours do not shine in. */
-static ful_status resized_crop(const ful__transform *t, ful__transform_work *work, const ful__view *in, const ful__place *place,
-                               uint8_t *out)
-{
-    bool mirror;
-    const ful__box crop = ful__rrc_box(t, place, in->h, in->w, &mirror), box = {0, 0, crop.h, crop.w};
-    const size_t c = (size_t)in->channels;
-    const ful__view view = {in->data + (size_t)crop.y * in->stride + (size_t)crop.x * c, in->stride, (int)crop.h, (int)crop.w,
-                            in->channels};
-    return ful__resample(&work->resampler, &view, &box, t->augment.rrc_filter, mirror, t->h, t->w, out);
-}
-
 /* Where the window lies in the stored image: the centre, moved by pad-crop; anywhere inside when it is smaller (training). */
 static ful__window window_of(const ful__transform *t, const ful__view *in, const ful__place *place)
 {
@@ -156,35 +144,53 @@ static void erase(const ful__transform *t, const ful__place *place, float *out)
 
 /* ---- all ---- */
 
-static bool changes_values(const ful_augment *a)
+static bool has_jitter(const ful_augment *a)
 {
-    return a->policy != FUL_POLICY_NONE || a->jitter[0] > 0 || a->jitter[1] > 0 || a->jitter[2] > 0 || a->jitter[3] > 0;
+    return a->jitter[0] > 0 || a->jitter[1] > 0 || a->jitter[2] > 0 || a->jitter[3] > 0;
+}
+
+/* From what was cut out, in work->image[0], to the floats. */
+static void finish(const ful__transform *t, ful__transform_work *work, const ful__place *place, float *out)
+{
+    const ful_augment *a = &t->augment;
+    const ful__window whole = {t->h, t->w, t->channels, 0, 0, t->h, t->w, false};
+    ful__image8 image = {work->image[0], t->h, t->w, t->channels};
+    uint8_t *spare = work->image[1];
+    if (a->policy != FUL_POLICY_NONE) {
+        ful__draw d = draw_at(t->policy, place);
+        ful__policy_apply(a, &d, &image, &spare);
+    }
+    if (has_jitter(a)) jitter(t, place, image);
+    ful__window_floats(image.data, &whole, &t->table, out);
+    if (a->erase_p > 0) erase(t, place, out);
+}
+
+ful_status ful__transform_crop(const ful__transform *t, ful__transform_work *work, const ful__view *view, const ful__box *box,
+                               bool mirror, const ful__place *place, float *out)
+{
+    FUL_TRY(ful__resample(&work->resampler, view, box, t->augment.rrc_filter, mirror, t->h, t->w, work->image[0]));
+    finish(t, work, place, out);
+    return FUL_OK;
 }
 
 ful_status ful__transform_apply(const ful__transform *t, ful__transform_work *work, const ful__view *in,
                                 const ful__place *place, float *out)
 {
     const ful_augment *a = &t->augment;
-    ful__image8 image = {work->image[0], t->h, t->w, t->channels};
-    uint8_t *spare = work->image[1];
-    const ful__window whole = {t->h, t->w, t->channels, 0, 0, t->h, t->w, false};
-    if (a->rrc) {
-        FUL_TRY(resized_crop(t, work, in, place, image.data));
+    if (a->rrc) { /* the crop is cut out first: its neighbours do not shine in */
+        bool mirror;
+        const ful__box crop = ful__rrc_box(t, place, in->h, in->w, &mirror), box = {0, 0, crop.h, crop.w};
+        const size_t at = (size_t)crop.y * in->stride + (size_t)crop.x * (size_t)in->channels;
+        const ful__view view = {in->data + at, in->stride, (int)crop.h, (int)crop.w, in->channels};
+        return ful__transform_crop(t, work, &view, &box, mirror, place, out);
+    }
+    const ful__window q = window_of(t, in, place);
+    if (a->policy != FUL_POLICY_NONE || has_jitter(a)) {
+        ful__window_bytes(in->data, &q, work->image[0]);
+        finish(t, work, place, out);
     } else {
-        const ful__window q = window_of(t, in, place);
-        if (!changes_values(a)) {
-            ful__window_floats(in->data, &q, &t->table, out);
-            if (a->erase_p > 0) erase(t, place, out);
-            return FUL_OK;
-        }
-        ful__window_bytes(in->data, &q, image.data);
+        ful__window_floats(in->data, &q, &t->table, out);
+        if (a->erase_p > 0) erase(t, place, out);
     }
-    if (a->policy != FUL_POLICY_NONE) {
-        ful__draw d = draw_at(t->policy, place);
-        ful__policy_apply(a, &d, &image, &spare);
-    }
-    if (changes_values(a)) jitter(t, place, image);
-    ful__window_floats(image.data, &whole, &t->table, out);
-    if (a->erase_p > 0) erase(t, place, out);
     return FUL_OK;
 }

@@ -47,6 +47,10 @@ typedef struct ful__place {
 ful_status ful__transform_apply(const ful__transform *t, ful__transform_work *work, const ful__view *in,
                                 const ful__place *place, float *out) FUL_CHECK_RESULT;
 
+/* The same for an image of which only the random resized crop was decoded: `box` of the view. */
+ful_status ful__transform_crop(const ful__transform *t, ful__transform_work *work, const ful__view *view, const ful__box *box,
+                               bool mirror, const ful__place *place, float *out) FUL_CHECK_RESULT;
+
 /*
  * The crop of a random resized crop: 10 tries for an area of scale[0]..scale[1] of the image and a width over height of
  * ratio[0]..ratio[1] (log-uniform) that fit; else the largest centred crop of a permitted ratio. *mirror: the flip, with 1/2.

@@ -76,6 +76,8 @@ static ful_status run_views(ful_model *model, const ful_dataset *set, const ful_
         one.change_ctx = change;
         FUL_TRY(ful_model_pass(model, set, &one, keep, &k, &sums));
         out->seconds += sums.seconds;
+        out->count = sums.count; /* the same in each view: damaged images are left out */
+        out->skipped = sums.skipped;
     }
     if (n > 1) average(out, n, pass->temperature);
     return FUL_OK;

@@ -59,6 +59,8 @@ static const char *const label_levels[] = {"fine", "coarse", NULL};
 static const char *const emnist_parts[] = {"balanced", "byclass", "bymerge", "digits", "letters", "mnist", NULL};
 static const char *const on_errors[] = {"error", "skip", NULL};
 
+static const char *const decodes[] = {"auto", "cache", "stream", NULL};
+
 static const ful__key data_keys[] = {
     {"name", FUL__TEXT(DATA, name),
      .help = "what lies at path: clusters, cifar10, cifar100, tiny-imagenet, imagenet, mnist, fashion-mnist, kmnist, emnist, "
@@ -85,6 +87,10 @@ static const ful__key data_keys[] = {
      .fallback = "of the training split", .help = "per channel, of pixel/255; goes with std"},
     {"std", FUL__CUSTOM(read_channels, write_channels), FUL__AT(DATA, std), .above_min = true, .type = "list of 1 or 3 numbers",
      .fallback = "of the training split", .help = "per channel, of pixel/255; goes with mean"},
+    {"decode", FUL__WORD(DATA, decode, decodes),
+     .help = "image files: once, into a cache, or each for its batch; auto: cache up to 4 GiB"},
+    {"timeout", FUL__INT(DATA, timeout, 0, INT32_MAX),
+     .help = "seconds until a batch that is not ready ends the run; 0 = never"},
     {"workers", FUL__INT(DATA, workers, 0, 64), .help = "loader threads; 0 = decode in the training thread"},
     {"gen_train", FUL__INT(DATA, gen_train, 1, 10000000), .help = "clusters: training images"},
     {"gen_test", FUL__INT(DATA, gen_test, 1, 10000000), .help = "clusters: test images"},

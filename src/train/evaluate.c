@@ -111,6 +111,7 @@ ful_status ful__evaluate(ful__evaluator *e, ful_loader *loader, const char *spli
         count_batch(e, &batch, out);
         if (after) after(ctx, &batch, number);
     }
+    out->skipped = ful_loader_skipped(loader);
     FUL_FAIL_IF(out->count == 0, FUL_ERR_DATA, "cannot evaluate on %s: it has no images", split);
     out->loss = loss / (double)out->count;
     out->classes = e->classes;

@@ -111,6 +111,7 @@ ful_status ful__run_step(ful__run *run)
     ful_net_after_step(run->net, &step);
     s->seen += batch.n;
     s->correct += step.correct;
+    s->skipped += batch.skipped;
     s->steps++;
     s->loss += step.loss * batch.n;
     s->aux_loss += step.aux_loss;
@@ -194,7 +195,8 @@ static void after_test_batch(void *ctx, const ful_batch *batch, int64_t number)
     ful__run *run = ctx;
     ful__health_probe(run, batch, number);
     ful_outcomes_of(run->evaluator.logits, batch->label, batch->n, run->config.net.classes, 1.0,
-                    run->outcomes + number * run->config.train.batch);
+                    run->outcomes + run->n_outcomes);
+    run->n_outcomes += batch->n;
 }
 
 /* Before the last checkpoint, so that a run that is finished has it. */
@@ -203,7 +205,7 @@ static ful_status write_outcomes(const ful__run *run)
     const ful_dataset_info *info = &run->info[FUL_SPLIT_TEST];
     char *path = NULL;
     FUL_TRY(ful__folder_path(run, "predictions.bin", &path));
-    const ful_status status = ful_outcomes_write(path, run->outcomes, info->count, info->classes, info->fingerprint);
+    const ful_status status = ful_outcomes_write(path, run->outcomes, run->n_outcomes, info->classes, info->fingerprint);
     ful__free(path);
     return status;
 }
@@ -224,11 +226,13 @@ static ful_status evaluate_test(ful__run *run)
     }
     ful_net_counted_reset(run->net);
     for (int i = 0; i < run->n_layers; i++) run->layers[i].n_probe_now = 0;
+    run->n_outcomes = 0;
     FUL_TRY(evaluate_split(run, FUL_SPLIT_TEST, after_test_batch, &eval));
     ful_net_counted_macs(run->net, 1, &macs, &routed, &router);
     ful_net_counted_reset(run->net);
     h->test = (ful__figures){.loss = eval.loss, .acc = accuracy(&eval), .acc_capacity = capacity};
     if (run->n_layers > 0 && !has_capacity(run)) h->test.acc_capacity = h->test.acc;
+    h->skipped_test = ful_loader_skipped(run->loader[FUL_SPLIT_TEST]);
     h->infer_images_per_s = eval.seconds > 0 ? (double)eval.count / eval.seconds : NAN;
     h->counted_macs = (double)macs / (double)eval.count;
     h->counted_routed = (double)routed / (double)eval.count;
@@ -296,6 +300,8 @@ static ful_status end_epoch(ful__run *run)
                               .acc_capacity = NAN};
     h->train_aux_loss = h->sums.aux_loss / (double)h->sums.steps;
     FUL_TRY(write_rows(run, val, test));
+    if (h->sums.skipped > 0)
+        ful__log(FUL_LOG_WARN, "epoch %d skipped %lld damaged training images", h->epoch + 1, (long long)h->sums.skipped);
     h->epoch++;
     h->batch = 0;
     if (test && !(h->test.acc <= h->best_test)) {

@@ -261,6 +261,8 @@ static ful_status open_loader(const ful_model *m, const ful_dataset *set, const 
     FUL_TRY(batch_of(m, pass, &lc.batch));
     lc.workers = pass->workers;
     lc.crop = info.height != side || info.width != side ? side : 0;
+    lc.on_error = m->config.data.on_error;
+    lc.timeout = m->config.data.timeout;
     if (pass->ten_crop != FUL_TEN_CROP_NONE) lc.views = 10;
     lc.change = pass->change;
     lc.change_ctx = pass->change_ctx;

@@ -44,6 +44,7 @@ static void add_figures(ful__emitter *j, const ful__run *run)
     ful__emit_real(j, "acc", h->test.acc);
     ful__emit_real(j, "loss", h->test.loss);
     ful__emit_real(j, "acc_capacity", h->test.acc_capacity);
+    if (run->config.data.on_error == FUL_ON_ERROR_SKIP) ful__emit_int(j, "skipped", h->skipped_test);
     ful__emit_close(j, '}');
     if (isnan(h->val.acc)) {
         ful__emit_raw(j, "val", NULL);
@@ -56,6 +57,7 @@ static void add_figures(ful__emitter *j, const ful__run *run)
     ful__emit_open(j, "train", '{');
     ful__emit_real(j, "acc", h->train.acc);
     ful__rows_mixed(j, run);
+    if (run->config.data.on_error == FUL_ON_ERROR_SKIP) ful__emit_int(j, "skipped", h->sums.skipped);
     ful__emit_real(j, "loss", h->train.loss);
     ful__emit_real(j, "aux_loss", h->train_aux_loss);
     ful__emit_close(j, '}');

@@ -59,6 +59,7 @@ ful_status ful__rows_append_metrics(ful__run *run, bool evaluated_val, bool eval
     ful__emit_real(&j, "aux_loss", h->train_aux_loss);
     ful__emit_real(&j, "acc", h->train.acc);
     ful__rows_mixed(&j, run);
+    if (run->config.data.on_error == FUL_ON_ERROR_SKIP) ful__emit_int(&j, "skipped", s->skipped);
     ful__emit_close(&j, '}');
     add_figures(&j, "val", &h->val, evaluated_val, false);
     add_figures(&j, "test", &h->test, evaluated_test, true);

@@ -24,8 +24,8 @@ enum { FUL__ALARM_EPOCHS = 3, FUL__PROBE_IMAGES = 512, FUL__PROBE_TOKENS = 4096 
 
 /* Sums over the epoch under way. */
 typedef struct ful__sums {
-    int64_t seen, correct, steps;
-    double loss, aux_loss, grad_norm; /* loss: times images; the others a step */
+    int64_t seen, correct, steps, skipped; /* skipped: damaged images, another stood in */
+    double loss, aux_loss, grad_norm;      /* loss: times images; the others a step */
     double seconds, wait;
     int64_t macs, macs_routed; /* counted by the kernels in training forwards */
 } ful__sums;
@@ -56,6 +56,7 @@ typedef struct ful__history {
     int best_test_epoch;
     double seconds_train, seconds_eval, seconds_total; /* over all sessions */
     double infer_images_per_s;
+    int64_t skipped_test;                /* damaged images left out of the last evaluation on test */
     double counted_macs, counted_routed; /* an image, in the last inference on test */
 } ful__history;
 
@@ -79,7 +80,8 @@ typedef struct ful__run {
     ful__evaluator evaluator;
     uint64_t init_hash;
 
-    ful_outcome *outcomes; /* [test images] of the last epoch's evaluation */
+    ful_outcome *outcomes; /* [n_outcomes of test images] of the last epoch's evaluation, in order, without damaged ones */
+    int64_t n_outcomes;
 
     ful__layer *layers;
     int n_layers;

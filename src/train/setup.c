@@ -31,6 +31,8 @@ static ful_status open_loader(ful__run *run, ful_split split)
     c.crop = data->crop;
     c.augment = data->augment;
     if (!c.train && data->ten_crop != FUL_TEN_CROP_NONE) c.views = 10;
+    c.on_error = data->on_error;
+    c.timeout = data->timeout;
     c.label_smoothing = run->config.train.label_smoothing;
     c.workers = data->workers;
     memcpy(c.mean, info->mean, sizeof c.mean);

@@ -30,6 +30,7 @@ static const entry history_fields[] = {
     FIELD(INT64, sums.seen),
     FIELD(INT64, sums.correct),
     FIELD(INT64, sums.steps),
+    FIELD(INT64, sums.skipped),
     FIELD(REAL, sums.loss),
     FIELD(REAL, sums.aux_loss),
     FIELD(REAL, sums.grad_norm),
@@ -52,6 +53,7 @@ static const entry history_fields[] = {
     FIELD(REAL, seconds_eval),
     FIELD(REAL, seconds_total),
     FIELD(REAL, infer_images_per_s),
+    FIELD(INT64, skipped_test),
     FIELD(REAL, counted_macs),
     FIELD(REAL, counted_routed),
 #undef FIELD

@@ -12,7 +12,7 @@ FULCRUM := $(RELEASE)/src/cli/fulcrum
 configure = cmake --preset $(1) >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench bench-scaling bench-publish bench-study install asan tsan emulate coverage fuzz format check clean help
+.PHONY: build demo test bench bench-data bench-scaling bench-publish bench-study install asan tsan emulate coverage fuzz format check clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,11 @@ bench: build ## speed beside PyTorch and ONNX Runtime, interleaved (some minutes
 	@if [ "$(PEER_PYTHON)" = build/peers/bin/python ]; then tools/setup bench && bench/peers/setup; fi
 	@cmake --build $(RELEASE) --target peaks bench_layer
 	@python3 bench/compare.py $(FULCRUM) $(RELEASE)/bench $(PEER_PYTHON) --out build/bench $(BENCH_ARGS)
+
+bench-data: build ## loading and augmenting images beside PyTorch's DataLoader (1.5 minutes; BENCH_ARGS="--turns 3"; PEER_PYTHON, FULCRUM_DATA)
+	@if [ "$(PEER_PYTHON)" = build/peers/bin/python ]; then tools/setup bench && bench/peers/setup; fi
+	@cmake --build $(RELEASE) --target bench_data
+	@python3 bench/data.py $(FULCRUM) $(RELEASE)/bench/bench_data $(PEER_PYTHON) $(BENCH_ARGS)
 
 bench-scaling: build ## time of a step against batch, width, depth, experts, k, tokens, threads (6 minutes; BENCH_ARGS)
 	@tools/setup bench

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/mem.h"
 
-/* Decoded bytes of an image of a set, by the configuration alone; 0: not known without looking at one. */
+/* Decoded bytes of an image of a set, by the configuration alone. */
 static uint64_t decoded_bytes(const ful_data_config *c)
 {
     return (uint64_t)c->size * (uint64_t)c->size * (uint64_t)(c->channels ? c->channels : 3);
@@ -19,9 +19,9 @@ ful_status ful__encoded_wanted(const ful_data_config *config, const ful__source 
                 "cannot use data.decode=stream with '%s': its images cannot be read one by one (a set that comes decoded, or a "
                 "compressed archive: unpack it)",
                 source->path);
-    if (config->decode != FUL_DECODE_AUTO || !ful__source_has_store(source)) return FUL_OK;
+    if (config->decode != FUL_DECODE_AUTO || config->size == 0 || !ful__source_has_store(source)) return FUL_OK;
     ful__store *store = NULL;
-    FUL_TRY(ful__store_open(source, &store));
+    FUL_TRY(ful__store_list(source, FUL__LIST_QUIET, &store));
     *wanted = (uint64_t)ful__store_count(store) * decoded_bytes(config) > FUL__CACHE_MAX;
     ful__store_close(&store);
     return FUL_OK;

@@ -117,7 +117,7 @@ ful_status ful__list_tar(ful__listing *l)
     if (status == FUL_OK) l->store->sequential = tar.compressed;
     if (status == FUL_OK) status = add_members(j, &tar, "");
     ful__tar_close(&tar);
-    if (status == FUL_OK && j->links > 0)
+    if (status == FUL_OK && j->links > 0 && !(l->flags & FUL__LIST_QUIET))
         ful__log(FUL_LOG_WARN, "tar archive '%s': %lld linked images were left out", path, (long long)j->links);
     ful__free(j);
     return status;

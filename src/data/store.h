@@ -37,8 +37,9 @@ ful_status ful__store_open(const ful__source *source, ful__store **out) FUL_CHEC
 
 /* The index alone, also of a compressed archive: ful__store_read refuses that, ful__build_add_store takes it. Flags: */
 enum {
-    FUL__LIST_STAMPS = 1,  /* examine every file of a folder: ful__store_stamp changes with their sizes and times */
-    FUL__LIST_TOLERANT = 2 /* class folders without images are classes without images, not an error */
+    FUL__LIST_STAMPS = 1,   /* examine every file of a folder: ful__store_stamp changes with their sizes and times */
+    FUL__LIST_TOLERANT = 2, /* class folders without images are classes without images, not an error */
+    FUL__LIST_QUIET = 4     /* only counted, and listed again when it is used: no warnings */
 };
 ful_status ful__store_list(const ful__source *source, unsigned flags, ful__store **out) FUL_CHECK_RESULT;
 uint64_t ful__store_stamp(const ful__store *s); /* 0 without the flag, and of archives */

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Prints augment_oracle.h: what torchvision on Pillow makes of an image that both sides compute.
 

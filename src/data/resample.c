@@ -19,7 +19,7 @@
 #include <fulcrum/core.h>
 
 #if defined(__x86_64__)
-#define FUL__AVX2 __attribute__((target("avx2")))
+#include <immintrin.h>
 #endif
 
 void ful__resampler_deinit(ful__resampler *r)
@@ -73,29 +73,9 @@ static int taps_of(const axis *a, int i, float *weight, int32_t *first)
 
 typedef void rows_fn(const uint8_t *in, size_t stride, const float *weight, int taps, size_t n, float *out);
 
-/* Eight values at a time, which is one register with AVX2 and two without. */
-typedef float float8 __attribute__((vector_size(32)));
-typedef int32_t whole8 __attribute__((vector_size(32)));
-typedef uint8_t byte8 __attribute__((vector_size(8)));
-enum { LANES = 8 };
-
-static inline __attribute__((always_inline)) void rows_body(const uint8_t *in, size_t stride, const float *weight, int taps,
-                                                            size_t n, float *restrict out)
+static inline __attribute__((always_inline)) void rows_tail(const uint8_t *in, size_t stride, const float *weight, int taps,
+                                                            size_t x, size_t n, float *out)
 {
-    size_t x = 0;
-    for (; x + 2 * LANES <= n; x += 2 * LANES) {
-        float8 low = {0}, high = {0};
-        const uint8_t *p = in + x;
-        for (int k = 0; k < taps; k++, p += stride) {
-            byte8 a, b;
-            memcpy(&a, p, sizeof a);
-            memcpy(&b, p + LANES, sizeof b);
-            low += weight[k] * __builtin_convertvector(__builtin_convertvector(a, whole8), float8);
-            high += weight[k] * __builtin_convertvector(__builtin_convertvector(b, whole8), float8);
-        }
-        memcpy(out + x, &low, sizeof low);
-        memcpy(out + x + LANES, &high, sizeof high);
-    }
     for (; x < n; x++) {
         float sum = 0;
         for (int k = 0; k < taps; k++) sum += weight[k] * (float)in[(size_t)k * stride + x];
@@ -105,20 +85,43 @@ static inline __attribute__((always_inline)) void rows_body(const uint8_t *in, s
 
 static void rows__scalar(const uint8_t *in, size_t stride, const float *weight, int taps, size_t n, float *out)
 {
-    rows_body(in, stride, weight, taps, n, out);
+    rows_tail(in, stride, weight, taps, 0, n, out);
 }
 
-#ifdef FUL__AVX2
-FUL__AVX2 static void rows__avx2(const uint8_t *in, size_t stride, const float *weight, int taps, size_t n, float *out)
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static inline __m256 eight(const uint8_t *p)
 {
-    rows_body(in, stride, weight, taps, n, out);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+__attribute__((target("avx2"))) static void rows__avx2(const uint8_t *in, size_t stride, const float *weight, int taps,
+                                                       size_t n, float *out)
+{
+    size_t x = 0;
+    for (; x + 16 <= n; x += 16) {
+        __m256 low = _mm256_setzero_ps(), high = _mm256_setzero_ps();
+        const uint8_t *p = in + x;
+        for (int k = 0; k < taps; k++, p += stride) {
+            const __m256 w = _mm256_set1_ps(weight[k]);
+            low = _mm256_add_ps(low, _mm256_mul_ps(w, eight(p)));
+            high = _mm256_add_ps(high, _mm256_mul_ps(w, eight(p + 8)));
+        }
+        _mm256_storeu_ps(out + x, low);
+        _mm256_storeu_ps(out + x + 8, high);
+    }
+    rows_tail(in, stride, weight, taps, x, n, out);
 }
 #endif
 
-/* ---- columns ---- */
+static rows_fn *choose_rows(void)
+{
+#if defined(__x86_64__)
+    if (ful_cpu_flags() & FUL_CPU_AVX2) return rows__avx2;
+#endif
+    return rows__scalar;
+}
 
-typedef float pixel4 __attribute__((vector_size(16)));
-typedef int32_t whole4 __attribute__((vector_size(16)));
+/* ---- columns ---- */
 
 static uint8_t round_clip(float v)
 {
@@ -126,22 +129,35 @@ static uint8_t round_clip(float v)
     return at <= 0 ? 0 : at >= 255 ? 255 : (uint8_t)at;
 }
 
-/* Four floats from a pixel on: its channels and one of the next, which is not used. */
+#if defined(__x86_64__)
+/* SSE2, which every x86-64 has. Four floats from a pixel on: its channels, and one of the next that is not used. */
+static void pixel_rgb(const float *p, const float *weight, int taps, uint8_t *out)
+{
+    __m128 sum = _mm_setzero_ps();
+    for (int k = 0; k < taps; k++, p += 3) sum = _mm_add_ps(sum, _mm_mul_ps(_mm_set1_ps(weight[k]), _mm_loadu_ps(p)));
+    const __m128i whole = _mm_cvttps_epi32(_mm_add_ps(sum, _mm_set1_ps(0.5f))), words = _mm_packs_epi32(whole, whole);
+    const uint32_t bytes = (uint32_t)_mm_cvtsi128_si32(_mm_packus_epi16(words, words)); /* saturates at 0 and 255 */
+    out[0] = (uint8_t)bytes;
+    out[1] = (uint8_t)(bytes >> 8);
+    out[2] = (uint8_t)(bytes >> 16);
+}
+#else
+static void pixel_rgb(const float *p, const float *weight, int taps, uint8_t *out)
+{
+    for (int c = 0; c < 3; c++) {
+        float sum = 0;
+        for (int k = 0; k < taps; k++) sum += weight[k] * p[3 * k + c];
+        out[c] = round_clip(sum);
+    }
+}
+#endif
+
 static void columns_rgb(const float *row, const int32_t *first, const float *weight, int most, int out_w, bool mirror,
                         uint8_t *out)
 {
-    const pixel4 half = {0.5f, 0.5f, 0.5f, 0.5f};
     if (mirror) out += 3 * (out_w - 1);
-    for (int x = 0; x < out_w; x++, first += 2, weight += most, out += mirror ? -3 : 3) {
-        const float *p = row + 3 * (size_t)first[0];
-        pixel4 sum = {0}, value;
-        for (int k = 0; k < first[1]; k++, p += 3) {
-            memcpy(&value, p, sizeof value);
-            sum += weight[k] * value;
-        }
-        const whole4 whole = __builtin_convertvector(sum + half, whole4);
-        for (int c = 0; c < 3; c++) out[c] = (uint8_t)(whole[c] < 0 ? 0 : whole[c] > 255 ? 255 : whole[c]);
-    }
+    for (int x = 0; x < out_w; x++, first += 2, weight += most, out += mirror ? -3 : 3)
+        pixel_rgb(row + 3 * (size_t)first[0], weight, first[1], out);
 }
 
 static void columns_grey(const float *row, const int32_t *first, const float *weight, int most, int out_w, bool mirror,
@@ -182,10 +198,7 @@ ful_status ful__resample(ful__resampler *r, const ful__view *in, const ful__box 
         if (r->first[2 * x] < begin) begin = r->first[2 * x];
         if (r->first[2 * x] + r->first[2 * x + 1] > end) end = r->first[2 * x] + r->first[2 * x + 1];
     }
-    rows_fn *rows = rows__scalar;
-#ifdef FUL__AVX2
-    if (ful_cpu_flags() & FUL_CPU_AVX2) rows = rows__avx2;
-#endif
+    rows_fn *const rows = choose_rows();
     for (int y = 0; y < out_h; y++, out += (size_t)out_w * c) {
         int32_t first;
         const int taps = taps_of(&down, y, row_weight, &first);

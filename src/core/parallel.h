@@ -17,6 +17,13 @@ typedef void (*ful__chunk_fn)(void *ctx, int64_t chunk, int thread);
  * inline. */
 void ful__parallel_for(int64_t chunks, ful__chunk_fn fn, void *ctx);
 
+/*
+ * Runs fn(ctx) in the calling thread while the others stand by: the loops that fn starts then cost a fraction of a
+ * microsecond, and of n chunks each thread begins with the same share in every loop, and goes on with what others have not
+ * begun. For many loops of some microseconds each. A library's own loops inside fn see one thread.
+ */
+void ful__parallel_together(void (*fn)(void *ctx), void *ctx);
+
 /* Whether the caller is inside a piece. */
 int ful__parallel_active(void);
 

@@ -2,7 +2,7 @@
 /* The thread seam over OpenMP. */
 #include <omp.h>
 
-#include "core/parallel.h"
+#include "core/parallel_team.h"
 
 static _Thread_local int active, thread_number;
 
@@ -24,8 +24,14 @@ void ful__parallel_for(int64_t chunks, ful__chunk_fn fn, void *ctx)
 {
     int64_t team = ful_threads_get();
     if (team > chunks) team = chunks;
-    if (team <= 1 || active) {
+    if (team <= 1 || active || (ful__team_leads() && chunks > INT32_MAX)) {
         run_inline(chunks, fn, ctx);
+        return;
+    }
+    if (ful__team_leads()) {
+        active = 1;
+        ful__team_for(chunks, fn, ctx);
+        active = 0;
         return;
     }
 #pragma omp parallel num_threads((int)team)
@@ -41,5 +47,27 @@ void ful__parallel_for(int64_t chunks, ful__chunk_fn fn, void *ctx)
         }
         active = 0;
         thread_number = 0;
+    }
+}
+
+void ful__parallel_together(void (*fn)(void *ctx), void *ctx)
+{
+    const int threads = ful_threads_get() < FUL__TEAM_MAX ? ful_threads_get() : FUL__TEAM_MAX;
+    if (threads <= 1 || active || ful__team_leads()) {
+        fn(ctx);
+        return;
+    }
+    ful__team team = {.threads = threads};
+#pragma omp parallel num_threads(threads)
+    {
+        thread_number = omp_get_thread_num();
+        if (thread_number == 0) {
+            ful__team_lead(&team, fn, ctx);
+        } else {
+            active = 1;
+            ful__team_follow(&team, thread_number);
+            active = 0;
+            thread_number = 0;
+        }
     }
 }

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 #include "core/log.h"
-#include "core/parallel.h"
+#include "core/parallel_team.h"
 #include "core/thread.h"
 
 enum { MOST_WORKERS = 1023 };
@@ -120,10 +120,50 @@ void ful__parallel_for(int64_t chunks, ful__chunk_fn fn, void *ctx)
 {
     int64_t team = ful_threads_get();
     if (team > chunks) team = chunks;
+    if (team > 1 && !active && ful__team_leads() && chunks <= INT32_MAX) {
+        active = 1;
+        ful__team_for(chunks, fn, ctx);
+        active = 0;
+        return;
+    }
     if (team <= 1 || active || pthread_mutex_trylock(&pool.taken) != 0) {
         run_inline(chunks, fn, ctx);
         return;
     }
     run_pool(chunks, (int)team, fn, ctx);
+    pthread_mutex_unlock(&pool.taken);
+}
+
+/* A team as a job of the pool: the caller leads with the first chunk it takes, a worker follows until that is over. */
+typedef struct together {
+    ful__team team;
+    bool led;
+    void (*fn)(void *ctx);
+    void *ctx;
+} together;
+
+static void stand_together(void *ctx, int64_t chunk, int thread)
+{
+    together *t = ctx;
+    (void)chunk;
+    if (thread > 0) {
+        ful__team_follow(&t->team, thread);
+    } else if (!t->led) {
+        t->led = true;
+        active = 0;
+        ful__team_lead(&t->team, t->fn, t->ctx);
+        active = 1;
+    }
+}
+
+void ful__parallel_together(void (*fn)(void *ctx), void *ctx)
+{
+    const int threads = ful_threads_get() < FUL__TEAM_MAX ? ful_threads_get() : FUL__TEAM_MAX;
+    if (threads <= 1 || active || ful__team_leads() || pthread_mutex_trylock(&pool.taken) != 0) {
+        fn(ctx);
+        return;
+    }
+    together t = {.team = {.threads = threads}, .fn = fn, .ctx = ctx};
+    run_pool(threads, threads, stand_together, &t);
     pthread_mutex_unlock(&pool.taken);
 }

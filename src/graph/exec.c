@@ -395,10 +395,55 @@ static ful_status check_run(const ful__exec *exec, const ful__exec_run *run)
     return FUL_OK;
 }
 
+static bool image_by_image(const ful__op_type *type)
+{
+    const ful__op_type *const types[] = {
+        &ful__op_conv2d,          &ful__op_conv_fused, &ful__op_separable, &ful__op_linear,  &ful__op_batchnorm,
+        &ful__op_layernorm,       &ful__op_act,        &ful__op_add,       &ful__op_pool,    &ful__op_dropout,
+        &ful__op_global_avg_pool, &ful__op_scale,      &ful__op_flatten,   &ful__op_reorder, &ful__op_attention,
+        &ful__op_tokens,          &ful__op_take,       &ful__op_mlp};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (type == types[i]) return true;
+    return false;
+}
+
+/* Whether a step's loops are all its own, so that the threads may stay together through it. */
+static bool own_loops(const ful__step *s)
+{
+    return image_by_image(s->op->type) && !s->op->need.library;
+}
+
+/* Steps first … end - 1. */
+typedef struct stretch {
+    frame *f;
+    int first, end;
+    ful_status status;
+} stretch;
+
+static void forward_stretch(void *ctx)
+{
+    stretch *s = ctx;
+    for (int i = s->first; i < s->end && s->status == FUL_OK; i++)
+        s->status = s->f->run->times ? timed_forward(s->f, i) : step_forward(s->f, i);
+}
+
+/* In inference the threads stay together through steps that follow each other: a loop of a few microseconds, as there are with
+ * one image, is not worth waking them. */
 static ful_status forward(ful__exec *exec, const ful__exec_run *run)
 {
     frame f = frame_of(exec, run);
-    for (int i = 0; i < exec->p.n_steps && run->n > 0; i++) FUL_TRY(run->times ? timed_forward(&f, i) : step_forward(&f, i));
+    const ful__program *p = &exec->p;
+    stretch s = {.f = &f};
+    for (; s.first < p->n_steps && run->n > 0; s.first = s.end) {
+        const bool together = !p->spec.train && own_loops(&p->steps[s.first]);
+        s.end = s.first + 1;
+        while (together && s.end < p->n_steps && own_loops(&p->steps[s.end])) s.end++;
+        if (s.end - s.first > 1)
+            ful__parallel_together(forward_stretch, &s);
+        else
+            forward_stretch(&s);
+        FUL_TRY(s.status);
+    }
     return FUL_OK;
 }
 
@@ -416,18 +461,6 @@ typedef struct slices {
 } slices;
 
 enum { SLICE_BYTES = 1 << 20, SLICE_PACKED_BYTES = 2 << 20, SLICES_MAX = 512 };
-
-static bool image_by_image(const ful__op_type *type)
-{
-    const ful__op_type *const types[] = {
-        &ful__op_conv2d,          &ful__op_conv_fused, &ful__op_separable, &ful__op_linear,  &ful__op_batchnorm,
-        &ful__op_layernorm,       &ful__op_act,        &ful__op_add,       &ful__op_pool,    &ful__op_dropout,
-        &ful__op_global_avg_pool, &ful__op_scale,      &ful__op_flatten,   &ful__op_reorder, &ful__op_attention,
-        &ful__op_tokens,          &ful__op_take,       &ful__op_mlp};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (type == types[i]) return true;
-    return false;
-}
 
 static size_t slice_bytes(const ful__exec *exec, int64_t n, int64_t count)
 {

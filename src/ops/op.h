@@ -97,6 +97,7 @@ typedef struct ful__need {
     unsigned backward_x;                     /* bit i: backward reads x[i] */
     bool backward_y;                         /* backward reads y */
     bool maps;                               /* it calls run->before and run->after */
+    bool library;                            /* forward runs loops of a library, on threads of its own */
     bool backward_two;                       /* dy may come as two summands */
     bool sum_dy_keeps;                       /* sum_dy writes dx[1], and nothing reads dy after it */
     bool inplace;                            /* y may be the same buffer as x[0] */

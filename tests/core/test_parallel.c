@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The thread seam: each chunk runs once, nesting is serial, results do not depend on the number of threads. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -71,10 +72,69 @@ static void loops_in_a_row(void **state)
     for (int i = 0; i < ROUNDS; i++) assert_int_equal(count_wrong(1 + i % 7, 0), 0);
 }
 
+static void nested_together(void *ctx)
+{
+    int *wrong = ctx;
+    *wrong += count_wrong(5, 1);
+}
+
+static void loops_together(void *ctx)
+{
+    int *wrong = ctx;
+    for (int i = 0; i < ROUNDS; i++) *wrong += count_wrong(1 + i % 17, i % 2);
+    *wrong += ful__parallel_active();
+    ful__parallel_together(nested_together, wrong);
+}
+
+static void threads_stay_together(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 5; threads++) {
+        int wrong = 0;
+        assert_ok(ful_threads_set(threads));
+        for (int i = 0; i < 10; i++) ful__parallel_together(loops_together, &wrong);
+        assert_int_equal(wrong, 0);
+        assert_false(ful__parallel_active());
+    }
+}
+
+/* Each thread begins with its own share, and takes what another has not begun: all chunks run while thread 1 stays in one. */
+typedef struct stuck {
+    atomic_int others_done, chunks;
+} stuck;
+
+static void wait_in_last(void *ctx, int64_t chunk, int thread)
+{
+    stuck *s = ctx;
+    (void)thread;
+    if (chunk == 4) /* the first of thread 1's share */
+        while (atomic_load(&s->others_done) < 7) sched_yield();
+    else
+        atomic_fetch_add(&s->others_done, 1);
+    atomic_fetch_add(&s->chunks, 1);
+}
+
+static void one_loop(void *ctx)
+{
+    ful__parallel_for(8, wait_in_last, ctx);
+}
+
+static void a_slow_thread_holds_up_its_chunk_alone(void **state)
+{
+    (void)state;
+    stuck s = {0};
+    assert_ok(ful_threads_set(2));
+    ful__parallel_together(one_loop, &s);
+    assert_int_equal(s.chunks, 8);
+}
+
 static void *caller(void *arg)
 {
     atomic_int *wrong = arg;
     for (int i = 0; i < ROUNDS; i++) atomic_fetch_add(wrong, count_wrong(2 + i % 9, i % 2));
+    int together = 0;
+    ful__parallel_together(loops_together, &together);
+    atomic_fetch_add(wrong, together);
     return NULL;
 }
 
@@ -176,8 +236,10 @@ int main(void)
 #ifdef TEST_THREAD_POOL
         cmocka_unit_test(refused_workers),
 #endif
-        cmocka_unit_test(each_chunk_runs_once), cmocka_unit_test(loops_in_a_row),   cmocka_unit_test(two_callers_at_once),
-        cmocka_unit_test(sums_keep_their_bits), cmocka_unit_test(shares_cover_all), cmocka_unit_test(bad_numbers_are_refused),
+        cmocka_unit_test(each_chunk_runs_once),  cmocka_unit_test(loops_in_a_row),
+        cmocka_unit_test(threads_stay_together), cmocka_unit_test(a_slow_thread_holds_up_its_chunk_alone),
+        cmocka_unit_test(two_callers_at_once),   cmocka_unit_test(sums_keep_their_bits),
+        cmocka_unit_test(shares_cover_all),      cmocka_unit_test(bad_numbers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,6 +182,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
         plan_patches(op, n_max);
     }
     name_kernels(op, spec.train);
+    base->need.library = op->by[FUL__DNNL_FWD] == ON_DNNL;
     base->need.backward_x = 1u;
     base->need.inplace_1 = op->attr.residual && !op->add_apart;
     return FUL_OK;

@@ -23,6 +23,9 @@
  * weights. */
 enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_KERNEL_MAX = 5 };
 
+/* Pieces a thread gets of a run. */
+enum { SEP_PIECES = 4 };
+
 /* Rows first … end - 1 of the output of one map of B channels. */
 typedef struct sep_rows {
     const float *x, *w, *bias; /* the map; [k*k][B]; [B] */
@@ -278,6 +281,10 @@ static void cut(sep_pass *p)
     p->panels = p->s->base.y.c / (p->group * p->s->block);
     p->row_pieces = threads < p->rows ? threads : p->rows;
     p->panel_pieces = 1;
+    if (threads > 1) { /* small pieces, so that threads of unlike speed end together */
+        const int64_t tiles = p->rows * p->s->mid.w * p->s->mid.c / SEP_TILE_FLOATS, most = SEP_PIECES * threads;
+        if (tiles > threads) p->row_pieces = tiles < most ? tiles / threads * threads : most;
+    }
     if (p->rows * p->s->mid.w < p->s->base.y.c) { /* more weights than values of mid */
         p->panel_pieces = threads < p->panels ? threads : p->panels;
         p->row_pieces = threads / p->panel_pieces < p->rows ? threads / p->panel_pieces : p->rows;

@@ -27,6 +27,7 @@ static const conv_case usual[] = {
     {{5, 5, 16}, 32, 3, 3, 1, 1, 1, 1, .groups = 16}, /* two outputs a channel */
     {{1, 1, 16}, 16, 3, 3, 1, 1, 1, 1, .bias = true}, /* padding all around one pixel */
     {{3, 3, 16}, 16, 3, 3, .groups = 1},              /* the kernel fills the image */
+    {{32, 32, 4}, 8, 1, 1, 2, 2, .groups = 1},        /* half a block: a kernel of oneDNN's for dw never ends */
 };
 
 static const conv_case nets[] = {

@@ -71,6 +71,13 @@ const char *ful__dnnl_version(void)
 
 /* Versions --------------------------------------------------------------------------------------------------------------- */
 
+static bool is_avoided(const_dnnl_primitive_desc_t pd, const ful__dnnl_conv_desc *d)
+{
+    const char *impl = NULL;
+    return d->avoid && dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl) == dnnl_success &&
+           strcmp(impl, d->avoid) == 0;
+}
+
 #if DNNL_VERSION_MAJOR >= 3
 
 ful__md_ref ful__md_see(const ful__md *md)
@@ -121,8 +128,8 @@ bool ful__md_blocks_get(ful__md_ref md, ful__md_blocks *out)
     return true;
 }
 
-dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
-                                const_dnnl_primitive_desc_t fwd_hint)
+static dnnl_status_t first_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
+                              const_dnnl_primitive_desc_t fwd_hint)
 {
     if (d->prop == dnnl_backward_data)
         return dnnl_convolution_backward_data_primitive_desc_create(out, engine, d->alg, d->x, d->w, d->y, d->strides,
@@ -132,6 +139,14 @@ dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv
                                                                        d->dilates, d->pad, d->pad, fwd_hint, attr);
     return dnnl_convolution_forward_primitive_desc_create(out, engine, d->prop, d->alg, d->x, d->w, d->b, d->y, d->strides,
                                                           d->dilates, d->pad, d->pad, attr);
+}
+
+dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
+                                const_dnnl_primitive_desc_t fwd_hint)
+{
+    dnnl_status_t status = first_pd(out, d, attr, fwd_hint);
+    while (status == dnnl_success && is_avoided(*out, d)) status = dnnl_primitive_desc_next_impl(*out);
+    return status;
 }
 
 dnnl_status_t ful__dnnl_append_sum(dnnl_post_ops_t ops)
@@ -184,6 +199,26 @@ bool ful__md_blocks_get(ful__md_ref md, ful__md_blocks *out)
     return true;
 }
 
+/* The first implementation of what desc describes that is not to be avoided. */
+static dnnl_status_t wanted_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_op_desc_t desc,
+                               const_dnnl_primitive_attr_t attr, const_dnnl_primitive_desc_t fwd_hint)
+{
+    dnnl_primitive_desc_iterator_t at = NULL;
+    dnnl_status_t status = dnnl_primitive_desc_iterator_create(&at, desc, attr, engine, fwd_hint);
+    *out = NULL;
+    while (status == dnnl_success && !*out) {
+        *out = dnnl_primitive_desc_iterator_fetch(at);
+        if (!*out) status = dnnl_out_of_memory;
+        if (*out && is_avoided(*out, d)) {
+            (void)dnnl_primitive_desc_destroy(*out);
+            *out = NULL;
+            status = dnnl_primitive_desc_iterator_next(at);
+        }
+    }
+    if (at) (void)dnnl_primitive_desc_iterator_destroy(at);
+    return status;
+}
+
 dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
                                 const_dnnl_primitive_desc_t fwd_hint)
 {
@@ -198,7 +233,7 @@ dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv
     else
         status = dnnl_dilated_convolution_forward_desc_init(&desc, d->prop, d->alg, d->x, d->w, d->b, d->y, d->strides,
                                                             d->dilates, d->pad, d->pad);
-    return status != dnnl_success ? status : dnnl_primitive_desc_create(out, &desc, attr, engine, fwd_hint);
+    return status != dnnl_success ? status : wanted_pd(out, d, &desc, attr, fwd_hint);
 }
 
 dnnl_status_t ful__dnnl_append_sum(dnnl_post_ops_t ops)

@@ -49,6 +49,7 @@ typedef struct ful__dnnl_conv_desc {
     dnnl_alg_kind_t alg;
     ful__md_ref x, w, b, y;
     dnnl_dims_t strides, dilates, pad;
+    const char *avoid; /* an implementation that is not taken, or NULL */
 } ful__dnnl_conv_desc;
 dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv_desc *d, const_dnnl_primitive_attr_t attr,
                                 const_dnnl_primitive_desc_t fwd_hint);

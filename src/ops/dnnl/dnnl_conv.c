@@ -95,6 +95,13 @@ static dnnl_prop_kind_t prop_of(const ful__dnnl_conv_spec *s, ful__dnnl_pass pas
     return s->train ? dnnl_forward_training : dnnl_forward_inference;
 }
 
+/* oneDNN 2.6's AVX2 kernel for the weight gradients of 1x1 convolutions may run for ever where it pads channels to a block. */
+static const char *avoided(const ful__dnnl_conv_spec *s, ful__dnnl_pass pass)
+{
+    enum { BLOCK = 8 };
+    return pass == FUL__DNNL_BWD_W && (s->x.c % BLOCK != 0 || s->y.c % BLOCK != 0) ? "jit_1x1:avx2" : NULL;
+}
+
 static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, const shapes *s, dnnl_primitive_desc_t *out)
 {
     const ful_conv2d_attr *a = &spec->attr;
@@ -108,6 +115,7 @@ static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pas
         .strides = {a->stride_h, a->stride_w},
         .dilates = {a->dilation_h - 1, a->dilation_w - 1},
         .pad = {a->pad_h, a->pad_w},
+        .avoid = avoided(spec, pass),
     };
     const bool forward = pass == FUL__DNNL_FWD;
     dnnl_primitive_attr_t attr = NULL;
@@ -119,6 +127,7 @@ static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pas
         shapes any = {0};
         status = make_weight_md(&any.w, spec, true);
         f.prop = dnnl_forward_training;
+        f.avoid = NULL;
         f.b = ful__md_see(&s->b);
         f.w = ful__md_see(&any.w);
         if (status == dnnl_success) status = ful__dnnl_conv_pd(&hint, &f, NULL, NULL);

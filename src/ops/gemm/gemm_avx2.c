@@ -75,7 +75,9 @@ TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__ge
         EACH_ROW(FROM_BIAS)
     }
     const float *b = t->b;
-    for (int64_t p = 0, q = 0; p < t->k; p++, q += a_step, b += t->b_stride) {
+    const int64_t k = t->k, b_step = t->b_stride;
+#pragma GCC unroll 4
+    for (int64_t p = 0, q = 0; p < k; p++, q += a_step, b += b_step) {
         const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8);
         EACH_ROW(STEP)
     }

@@ -65,6 +65,9 @@ typedef struct ful_judgement {
  */
 FUL_API ful_status ful_judge(const ful_outcome *outcomes, int64_t n, int classes, const ful_judge_options *options,
                              ful_judgement *out) FUL_CHECK_RESULT;
+/* Adds the images of another judgement of as many classes and bins: for pictures over several runs. Bins of equal mass cannot
+ * be added: they are emptied, ece_mass becomes NaN. Intervals then take all for different images. */
+FUL_API ful_status ful_judgement_add(ful_judgement *j, const ful_judgement *other) FUL_CHECK_RESULT;
 FUL_API void ful_judgement_deinit(ful_judgement *j); /* accepts a zeroed one */
 
 /* Pairs of classes that are taken for each other, the most frequent first (then by true, by predicted class); returns how many
@@ -104,7 +107,7 @@ FUL_API void ful_judge_agreement(const float *a, const float *b, int64_t n, int 
 FUL_API ful_status ful_judge_confusion_svg(const ful_judgement *j, const char *const *names, char **svg_out) FUL_CHECK_RESULT;
 FUL_API ful_status ful_judge_reliability_svg(const ful_judgement *j, char **svg_out) FUL_CHECK_RESULT;
 
-/* Writes a picture (or any text) as folder/name; makes the folder. Atomic. */
+/* Writes a picture (or any text) as folder/name and makes the folder; folder NULL: name is the path. Atomic. */
 FUL_API ful_status ful_judge_write_figure(const char *folder, const char *name, const char *text) FUL_CHECK_RESULT;
 
 /* ---- passes over images ---- */
@@ -148,6 +151,33 @@ typedef struct ful_predictions {
 FUL_API ful_status ful_judge_predict(ful_model *model, const ful_dataset *set, const ful_judge_pass *pass,
                                      ful_predictions *out) FUL_CHECK_RESULT;
 FUL_API void ful_predictions_deinit(ful_predictions *p); /* accepts a zeroed one */
+
+/* ---- which experts an image took ---- */
+
+/* One mixture layer. */
+typedef struct ful_route {
+    char layer[128];
+    int experts, k, tokens;
+    int rows, columns, before; /* tokens lie in a square after `before` others (a class token); 0 rows: they do not */
+    bool soft;                 /* every expert takes a blend of all tokens: expert and gate say nothing */
+    int32_t *expert;           /* [tokens][k], first choice first */
+    float *gate;               /* [tokens][k] */
+} ful_route;
+typedef struct ful_explanation {
+    char *image; /* its path */
+    int side, channels, classes, n_layers;
+    uint8_t *pixels; /* [side][side][channels]: what the net saw */
+    float *prob;     /* [classes] */
+    ful_route *layers;
+} ful_explanation;
+/* Predicts an image (as ful_model_predict_image) and notes its routes. out is the caller's; ful_explanation_deinit frees it. */
+FUL_API ful_status ful_judge_explain(ful_model *model, const char *path, ful_explanation *out) FUL_CHECK_RESULT;
+FUL_API void ful_explanation_deinit(ful_explanation *e); /* accepts a zeroed one */
+/* Share of the (token, expert) pairs of each expert, share_out[experts]; zeros where routes are soft. */
+FUL_API void ful_route_shares(const ful_route *r, double *share_out);
+/* A self-contained page of n images beside their experts; names of the classes may be NULL. Caller frees with ful_free. */
+FUL_API ful_status ful_judge_explain_page(const ful_explanation *list, int n, const char *const *names,
+                                          char **html_out) FUL_CHECK_RESULT;
 
 /* ---- corruptions (doc/corruptions.md) ---- */
 

@@ -189,10 +189,14 @@ void ful__reliability_svg(const ful_judgement *j, bool standalone, ful__str *out
     draw_bars(&c, j);
     ful__str_addf(out, "<line class=\"zero\" stroke-dasharray=\"4 3\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
                   ful__svg_x(&c, 0.0), ful__svg_y(&c, 0.0), ful__svg_x(&c, 1.0), ful__svg_y(&c, 1.0));
-    for (int b = 0; b < j->bins; b++)
-        if (j->mass[b].count > 0) ful__svg_dot(&c, j->mass[b].confidence, j->mass[b].accuracy, 3.0, 1, true, NULL);
+    int rings = 0; /* judgements that were added up have none */
+    for (int b = 0; b < j->bins; b++) {
+        if (j->mass[b].count == 0) continue;
+        ful__svg_dot(&c, j->mass[b].confidence, j->mass[b].accuracy, 3.0, 1, true, NULL);
+        rings++;
+    }
     draw_masses(&c, j, c.bottom + 42.0, hang);
-    ful__svg_legend(&c, c.left, 464, names, colors, 3);
+    ful__svg_legend(&c, c.left, 464, names, colors, rings > 0 ? 3 : 2);
     ful__svg_end(&c);
 }
 
@@ -225,7 +229,8 @@ ful_status ful_judge_reliability_svg(const ful_judgement *j, char **svg_out)
 ful_status ful_judge_write_figure(const char *folder, const char *name, const char *text)
 {
     char *path = NULL;
-    FUL_FAIL_IF(!folder || !name || !text, FUL_ERR_ARG, "cannot write a figure with folder, name or text NULL: all are needed");
+    FUL_FAIL_IF(!name || !text, FUL_ERR_ARG, "cannot write a figure with name or text NULL: both are needed");
+    if (!folder) return ful__file_write(name, text, strlen(text));
     FUL_TRY(ful__mkdirs(folder));
     FUL_TRY(ful__path_join(&path, folder, name));
     const ful_status status = ful__file_write(path, text, strlen(text));

@@ -57,11 +57,15 @@ static void add_sums(const ful_outcome *outcomes, ful_judgement *j)
         brier += (double)o->square - 2.0 * exp(-(double)o->nll) + 1.0; /* sum (p - y)^2 = sum p^2 - 2 p_label + 1 */
     }
     const double n = (double)j->count;
-    j->accuracy = (double)j->correct / n;
-    j->top5 = (double)j->correct_top5 / n;
     j->confidence = confidence / n;
     j->nll = nll / n;
     j->brier = brier / n;
+}
+
+static void fill_shares(ful_judgement *j)
+{
+    j->accuracy = (double)j->correct / (double)j->count;
+    j->top5 = (double)j->correct_top5 / (double)j->count;
     ful_stats_wilson(j->correct, j->count, j->level, &j->accuracy_low, &j->accuracy_high);
     ful_stats_wilson(j->correct_top5, j->count, j->level, &j->top5_low, &j->top5_high);
 }
@@ -79,6 +83,7 @@ static void fill_classes(ful_judgement *j)
     int there[3] = {0, 0, 0};
     for (int c = 0; c < j->classes; c++) {
         ful_class_figures *f = &j->per_class[c];
+        *f = (ful_class_figures){0};
         for (int k = 0; k < j->classes; k++) {
             f->support += j->confusion[(int64_t)c * j->classes + k];
             f->predicted += j->confusion[(int64_t)k * j->classes + c];
@@ -207,6 +212,7 @@ static ful_status judge(const ful_outcome *outcomes, ful_judgement *j)
     FUL_TRY(ful__calloc(&j->width, bins, sizeof *j->width, "bins"));
     FUL_TRY(ful__calloc(&j->mass, bins, sizeof *j->mass, "bins"));
     add_sums(outcomes, j);
+    fill_shares(j);
     fill_classes(j);
     bin_by_width(outcomes, j);
     return bin_by_mass(outcomes, j);
@@ -224,4 +230,34 @@ ful_status ful_judge(const ful_outcome *outcomes, int64_t n, int classes, const 
     const ful_status status = judge(outcomes, out);
     if (status != FUL_OK) ful_judgement_deinit(out);
     return status;
+}
+
+ful_status ful_judgement_add(ful_judgement *j, const ful_judgement *other)
+{
+    FUL_FAIL_IF(!j || !other || j->classes != other->classes || j->bins != other->bins, FUL_ERR_ARG,
+                "cannot add judgements of %d and %d classes, %d and %d bins: they must be of the same", j ? j->classes : 0,
+                other ? other->classes : 0, j ? j->bins : 0, other ? other->bins : 0);
+    const double a = (double)j->count, b = (double)other->count;
+    j->confidence = (a * j->confidence + b * other->confidence) / (a + b);
+    j->nll = (a * j->nll + b * other->nll) / (a + b);
+    j->brier = (a * j->brier + b * other->brier) / (a + b);
+    j->count += other->count;
+    j->correct += other->correct;
+    j->correct_top5 += other->correct_top5;
+    for (int64_t i = 0; i < (int64_t)j->classes * j->classes; i++) j->confusion[i] += other->confusion[i];
+    for (int i = 0; i < j->bins; i++) {
+        ful_bin *bin = &j->width[i];
+        const ful_bin *more = &other->width[i];
+        double sum = bin->count > 0 ? bin->confidence * (double)bin->count : 0.0;
+        if (more->count > 0) sum += more->confidence * (double)more->count;
+        bin->count += more->count;
+        bin->correct += more->correct;
+        bin->confidence = sum;
+        j->mass[i] = (ful_bin){.low = NAN, .high = NAN, .confidence = NAN, .accuracy = NAN};
+    }
+    j->ece_width = close_bins(j->width, j->bins, j->count, &j->mce);
+    j->ece_mass = NAN;
+    fill_shares(j);
+    fill_classes(j);
+    return FUL_OK;
 }

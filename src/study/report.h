@@ -50,6 +50,9 @@ extern const ful__figure ful__figures[]; /* ends with a NULL file */
 /* Health: heat maps and tables of every mixture layer (report_routing.c). */
 ful_status ful__report_routing(const ful__report *r, ful__str *out) FUL_CHECK_RESULT;
 
+/* What the nets said of the test images, from predictions.bin of the runs (report_judge.c). */
+ful_status ful__report_judge(const ful__report *r, ful__str *out) FUL_CHECK_RESULT;
+
 extern const char ful__report_css[];
 
 #endif

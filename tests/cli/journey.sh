@@ -3,6 +3,7 @@
 # A user's whole way on generated data: train, resume, evaluate, predict, inspect, study, report, interrupt. usage: journey.sh PROGRAM
 set -u
 F=$(realpath "$1")
+image=$(dirname "$(realpath "$0")")/../fuzz/corpus/image/rgb.png
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
 export XDG_CACHE_HOME="$T/cache" LC_ALL=C
@@ -83,6 +84,11 @@ ok "inspect as JSON" "$F" inspect run --json
 ok rho "$F" rho config.yaml --json --no-time
 ok doctor "$F" doctor
 ok "data info" "$F" data info clusters
+ok "predict explains" "$F" predict run "$image" --explain --page experts.html
+holds "by experts" out 'stage3.moe: expert [0-3] '
+ok "and shows the image beside them" grep -q 'data:image/png;base64,' experts.html
+ok "predict as JSON" "$F" predict run "$image" --explain --json
+holds "has every token" out '"token_experts"'
 printf 'P6' >not.png
 "$F" predict run not.png >out 2>err
 code=$?

@@ -250,6 +250,31 @@ static void test_agreement(void **state)
     assert_near(a.largest, 100, 1e-5);
 }
 
+/* Two halves together are the whole. */
+static void test_halves_add_up(void **state)
+{
+    (void)state;
+    ful_judgement whole, half, other;
+    assert_ok(ful_judge(outcome, N, C, NULL, &whole));
+    assert_ok(ful_judge(outcome, 40, C, NULL, &half));
+    assert_ok(ful_judge(outcome + 40, N - 40, C, NULL, &other));
+    assert_ok(ful_judgement_add(&half, &other));
+    assert_memory_equal(half.confusion, whole.confusion, C * C * sizeof *whole.confusion);
+    assert_true(half.count == N && half.accuracy == whole.accuracy && half.accuracy_low == whole.accuracy_low);
+    assert_near(half.nll, whole.nll, 1e-12);
+    assert_near(half.brier, whole.brier, 1e-12);
+    assert_near(half.ece_width, whole.ece_width, 1e-12);
+    assert_near(half.mce, whole.mce, 1e-12);
+    assert_near(half.macro_f1, whole.macro_f1, 1e-15);
+    assert_true(isnan(half.ece_mass) && half.mass[0].count == 0);
+    ful_judgement_deinit(&other);
+    assert_ok(ful_judge(outcome, 1, C + 1, NULL, &other));
+    assert_fails(ful_judgement_add(&half, &other), FUL_ERR_ARG, "of 7 and 8 classes");
+    ful_judgement_deinit(&other);
+    ful_judgement_deinit(&half);
+    ful_judgement_deinit(&whole);
+}
+
 /* Names are escaped, empty rows and many classes drawn. */
 static void test_pictures(void **state)
 {
@@ -299,10 +324,10 @@ int main(void)
 {
     make_sample();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_python),  cmocka_unit_test(test_temperature), cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_most_confused),   cmocka_unit_test(test_wilson),      cmocka_unit_test(test_mcnemar),
-        cmocka_unit_test(test_compare),         cmocka_unit_test(test_agreement),   cmocka_unit_test(test_pictures),
-        cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_against_python), cmocka_unit_test(test_temperature),     cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_most_confused),  cmocka_unit_test(test_wilson),          cmocka_unit_test(test_mcnemar),
+        cmocka_unit_test(test_compare),        cmocka_unit_test(test_agreement),       cmocka_unit_test(test_pictures),
+        cmocka_unit_test(test_halves_add_up),  cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

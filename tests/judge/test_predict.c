@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Passes of a trained model: what the run kept, views averaged, corruptions addressed, and the means of a robustness table. */
 #include <math.h>
+#include <png.h>
 
 #include "train/train_support.h"
 #include <fulcrum/judge.h>
@@ -124,6 +125,66 @@ static void test_corruptions_are_addressed(void **state)
     assert_fails(ful_judge_predict(model, set, &pass, &a), FUL_ERR_ARG, "no corruption of that name");
 }
 
+/* ---- explaining ---- */
+
+/* The bytes of base64 text up to the quote that ends it. */
+static size_t decode(const char *text, uint8_t *out)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n = 0;
+    unsigned bits = 0, have = 0;
+    for (; *text != '"' && *text != '='; text++) {
+        const char *at = strchr(letters, *text);
+        assert_non_null(at);
+        bits = bits << 6 | (unsigned)(at - letters);
+        have += 6;
+        if (have < 8) continue;
+        have -= 8;
+        out[n++] = (uint8_t)(bits >> have);
+    }
+    return n;
+}
+
+static void test_explains_an_image(void **state)
+{
+    (void)state;
+    ful_explanation e;
+    char *page = NULL;
+    float prob[4];
+    static uint8_t file[20000], pixels[32 * 32 * 3];
+    png_image image = {.version = PNG_IMAGE_VERSION, .width = 32, .height = 32, .format = PNG_FORMAT_RGB};
+    assert_true(png_image_write_to_file(&image, test_path("a<b.png", ""), 0, ful_dataset_image(set, 3), 0, NULL));
+    assert_ok(ful_judge_explain(model, test_path("a<b.png", ""), &e));
+    assert_ok(ful_model_predict_image(model, test_path("a<b.png", ""), prob));
+    assert_memory_equal(prob, e.prob, sizeof prob);
+    assert_memory_equal(e.pixels, ful_dataset_image(set, 3), 32 * 32 * 3);
+    assert_int_equal(e.n_layers, 2);
+    for (int l = 0; l < 2; l++) {
+        const ful_route *r = &e.layers[l];
+        int32_t expert[2];
+        float gate[2];
+        double share[4], sum = 0;
+        assert_true(r->tokens == 1 && r->rows == 0 && !r->soft && r->k == 2 - l && r->experts == 4);
+        assert_int_equal(ful_net_moe_route(ful_model_net(model), l, 0, 2, expert, gate), r->k);
+        for (int i = 0; i < r->k; i++) assert_true(expert[i] == r->expert[i] && gate[i] == r->gate[i]);
+        ful_route_shares(r, share);
+        for (int x = 0; x < 4; x++) sum += share[x];
+        assert_true(fabs(sum - 1) < 1e-12 && fabs(share[r->expert[0]] - 1.0 / r->k) < 1e-12);
+    }
+    assert_ok(ful_judge_explain_page(&e, 1, NULL, &page));
+    assert_non_null(strstr(page, "a&lt;b.png"));
+    assert_non_null(strstr(page, "stage3.moe"));
+    const char *at = strstr(page, "base64,");
+    assert_non_null(at);
+    const size_t n = decode(at + 7, file);
+    assert_ok(ful_image_decode("page", file, n, 32, 3, pixels));
+    assert_memory_equal(pixels, e.pixels, sizeof pixels);
+    ful_free(page);
+    ful_explanation_deinit(&e);
+    assert_fails(ful_judge_explain(model, test_path("absent.png", ""), &e), FUL_ERR_IO, "absent.png");
+    assert_null(e.layers);
+}
+
 static void test_robust_means(void **state)
 {
     (void)state;
@@ -158,7 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_the_run_kept),  cmocka_unit_test(test_view_texts),
         cmocka_unit_test(test_views_are_averaged), cmocka_unit_test(test_corruptions_are_addressed),
-        cmocka_unit_test(test_robust_means),
+        cmocka_unit_test(test_explains_an_image),  cmocka_unit_test(test_robust_means),
     };
     return cmocka_run_group_tests(tests, train_once, clean_up);
 }

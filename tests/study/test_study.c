@@ -376,6 +376,50 @@ static void the_page_is_whole_and_escaped(void **state)
     ful__free(path);
 }
 
+/* ---- what the nets said ---- */
+
+/* 40 images of two classes; the arm is wrong about every `miss`-th. */
+static void leave_outcomes(const char *path, int miss)
+{
+    ful_outcome list[40];
+    for (int i = 0; i < 40; i++) {
+        const bool wrong = i % miss == 0;
+        list[i] = (ful_outcome){
+            i % 2, wrong ? 1 - i % 2 : i % 2, wrong, wrong ? .6f : .9f, wrong ? .91629f : .10536f, wrong ? .52f : .82f};
+    }
+    assert_int_equal(ful_outcomes_write(path, list, 40, 2, 77), FUL_OK);
+}
+
+static void the_page_tells_what_the_nets_said(void **state)
+{
+    (void)state;
+    seen s;
+    char *page = NULL, *path = NULL;
+    size_t bytes;
+    assert_int_equal(run_plan(plan_text, 4, &s, NULL), FUL_OK);
+    leave_outcomes(in_folder("out/runs/moe/seed1/predictions.bin"), 10);
+    leave_outcomes(in_folder("out/runs/moe/seed2/predictions.bin"), 8);
+    leave_outcomes(in_folder("out/runs/dense/seed1/predictions.bin"), 4);
+    assert_int_equal(ful__file_write(in_folder("out/runs/dense/seed2/predictions.bin"), "damaged", 7), FUL_OK);
+    assert_int_equal(ful__strdup(&path, in_folder("report.html")), FUL_OK);
+    assert_int_equal(ful_report_write(in_folder("out"), path), FUL_OK);
+    assert_int_equal(ful__file_read(path, 1 << 22, &page, &bytes), FUL_OK);
+    /* moe: 4 of 40 wrong, then 5; dense: 10 of 40. Of seed 1 only moe has 8 right, only dense 2 (multiples of 10, not of 4). */
+    static const char *const expected[] = {"What the nets said of the test images",
+                                           "<td>88.75 <span class=\"soft\">±1.77</span></td>",
+                                           "<td>75.00</td>",
+                                           "Confusion matrix",
+                                           "Reliability",
+                                           "Recall by class",
+                                           "<td>1</td><td>28</td><td>8</td><td>2</td><td>2</td><td>+15.00</td>",
+                                           "it is cut short"};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+        if (!strstr(page, expected[i])) fail_msg("the page lacks '%s'", expected[i]);
+    assert_null(strstr(page, "nan"));
+    ful__free(page);
+    ful__free(path);
+}
+
 /* A page shows a long study without growing with it. */
 static void a_long_study_has_a_light_page(void **state)
 {
@@ -442,6 +486,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_interrupt_keeps_what_is_done, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(seeds_come_in_whole_pairs, make_folder, remove_folder),
         cmocka_unit_test(verdicts_follow_the_numbers),
+        cmocka_unit_test_setup_teardown(the_page_tells_what_the_nets_said, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_page_is_whole_and_escaped, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_long_study_has_a_light_page, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_plan_of_many_arms_expands, make_folder, remove_folder),

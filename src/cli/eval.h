@@ -55,6 +55,8 @@ ful_status eval_corruptions(const eval_request *q, const eval_subject *subject, 
 void show_robust_text(const eval_request *q, const ful_robust *r);
 json_t *robust_json(const eval_request *q, const ful_robust *r);
 json_t *real_or_null(double value);
+/* A share as percent, a dash where there is none; returns out. */
+const char *percent(double share, char out[16]);
 
 int show_eval_text(const eval_request *q, const eval_result *r);
 int show_eval_json(const eval_request *q, const eval_result *r);

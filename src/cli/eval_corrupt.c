@@ -111,15 +111,6 @@ ful_status eval_corruptions(const eval_request *q, const eval_subject *u, eval_r
 
 /* ---- showing ---- */
 
-static const char *percent(double share, char out[16])
-{
-    if (isnan(share))
-        snprintf(out, 16, "-");
-    else
-        snprintf(out, 16, "%.2f", 100.0 * share);
-    return out;
-}
-
 void show_robust_text(const eval_request *q, const ful_robust *r)
 {
     char text[8][16];

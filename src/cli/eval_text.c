@@ -9,8 +9,7 @@
 
 enum { FEW = 20, WORST = 10, PAIRS = 5, PAIRS_MAX = 30, NAME_WIDE = 20 };
 
-/* A share as percent; a dash where there is none. */
-static const char *percent(double share, char out[16])
+const char *percent(double share, char out[16])
 {
     if (isnan(share))
         snprintf(out, 16, "-");

@@ -147,6 +147,10 @@ typedef struct ful_predictions {
     double seconds;       /* in the net */
 } ful_predictions;
 
+/* McNemar's test of two passes; other images or numbers of them are FUL_ERR_DATA. */
+FUL_API ful_status ful_predictions_compare(const ful_predictions *a, const ful_predictions *b, double level,
+                                           ful_mcnemar *out) FUL_CHECK_RESULT;
+
 /* Passes the data set (from ful_model_data) through the model. out is the caller's; ful_predictions_deinit frees it. */
 FUL_API ful_status ful_judge_predict(ful_model *model, const ful_dataset *set, const ful_judge_pass *pass,
                                      ful_predictions *out) FUL_CHECK_RESULT;

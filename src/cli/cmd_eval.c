@@ -85,13 +85,7 @@ static ful_status compare_with(const eval_request *q, const eval_subject *u, eva
     ful_predictions p = {0};
     int64_t right = 0;
     ful_status status = predict(q, u->other, u->other_set, 0, false, &p);
-    if (status == FUL_OK && p.count != r->predictions.count) {
-        fprintf(stderr, "fulcrum: cannot compare %lld images with %lld: both classifiers must see the same\n",
-                (long long)r->predictions.count, (long long)p.count);
-        status = FUL_ERR_DATA;
-    }
-    if (status == FUL_OK)
-        status = ful_judge_compare(r->predictions.outcome, p.outcome, p.count, r->judgement.level, &r->compared);
+    if (status == FUL_OK) status = ful_predictions_compare(&r->predictions, &p, r->judgement.level, &r->compared);
     for (int64_t i = 0; status == FUL_OK && i < p.count; i++) right += p.outcome[i].rank == 0;
     if (status == FUL_OK) r->other_accuracy = (double)right / (double)p.count;
     ful_predictions_deinit(&p);

@@ -134,7 +134,9 @@ int show_eval_json(const eval_request *q, const eval_result *r)
     }
     if (q->against) bad |= json_object_set_new(out, "against", against_json(q, r));
     if (q->n_corrupt > 0) bad |= json_object_set_new(out, "corruptions", robust_json(q, &r->robust));
-    if (q->tta) bad |= json_object_set_new(out, "tta", json_pack("{s:s, s:i}", "views_of", q->tta, "views", q->n_views));
+    if (q->tta)
+        bad |= json_object_set_new(
+            out, "tta", json_pack("{s:s, s:i}", "views_of", q->tta, "views", q->n_views * (q->ten_crop > 0 ? 10 : 1)));
     if (bad) {
         json_decref(out);
         out = NULL;

@@ -33,7 +33,9 @@ static void show_head(const eval_request *q, const eval_result *r)
     printf("%lld images: top-1 %.2f %% (%.2f to %.2f), top-5 %.2f %% (%.2f to %.2f), loss %.4f, %.0f images/s\n",
            (long long)j->count, 100.0 * j->accuracy, 100.0 * j->accuracy_low, 100.0 * j->accuracy_high, 100.0 * j->top5,
            100.0 * j->top5_low, 100.0 * j->top5_high, j->nll, (double)j->count / r->predictions.seconds);
-    if (q->tta) printf("test-time augmentation %s: probabilities averaged over %d views\n", q->tta, q->n_views);
+    if (q->tta)
+        printf("test-time augmentation %s: probabilities averaged over %d views\n", q->tta,
+               q->n_views * (q->ten_crop > 0 ? 10 : 1));
     if (r->predictions.skipped > 0) printf("%lld damaged images were skipped\n", (long long)r->predictions.skipped);
 }
 

@@ -20,6 +20,15 @@ void ful_predictions_deinit(ful_predictions *p)
     *p = (ful_predictions){0};
 }
 
+ful_status ful_predictions_compare(const ful_predictions *a, const ful_predictions *b, double level, ful_mcnemar *out)
+{
+    FUL_FAIL_IF(!a || !b || !out, FUL_ERR_ARG, "cannot compare predictions with one or the output NULL: all are needed");
+    FUL_FAIL_IF(a->count != b->count, FUL_ERR_DATA,
+                "cannot compare predictions of %lld images with those of %lld: both must be of the same images",
+                (long long)a->count, (long long)b->count);
+    return ful_judge_compare(a->outcome, b->outcome, a->count, level, out);
+}
+
 typedef struct keeper {
     ful_predictions *to;
     double temperature;
@@ -103,6 +112,8 @@ ful_status ful_judge_predict(ful_model *model, const ful_dataset *set, const ful
     FUL_FAIL_IF(!(pass->temperature > 0.0), FUL_ERR_ARG, "cannot predict at temperature %g: it must be > 0", pass->temperature);
     FUL_FAIL_IF(pass->views && (pass->n_views < 1 || pass->n_views > FUL_VIEWS_MAX), FUL_ERR_ARG,
                 "cannot average over %d views: at least 1, at most %d", pass->n_views, FUL_VIEWS_MAX);
+    FUL_FAIL_IF(pass->pass.ten_crop != FUL_TEN_CROP_NONE && ful_model_config(model)->data.crop == 0, FUL_ERR_CONFIG,
+                "cannot average ten crops with data.crop=0: each would be the whole image; data.crop must be above 0");
     ful_dataset_info_get(set, &info);
     *out = (ful_predictions){.count = info.count, .classes = info.classes, .fingerprint = info.fingerprint};
     ful_status status = FUL_OK;

@@ -57,6 +57,8 @@ ok "eval against another run" "$F" eval run --against again
 holds "runs of the same bits do not differ" out 'McNemar: p = 1 '
 ok "eval on corrupted images" "$F" eval run --against again --corrupt fog,jpeg_compression --severity 2 --tta flip --json
 holds "has its mean corruption error" out '"mce": 1.0'
+"$F" eval run --temperature >out 2>err
+ok "a temperature needs a validation split" test $? = 3
 "$F" eval run --corrupt rain >out 2>err
 ok "an unknown corruption is a usage error" test $? = 2
 ok "eval at the training capacity" "$F" eval run --training-capacity

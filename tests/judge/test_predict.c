@@ -185,6 +185,24 @@ static void test_explains_an_image(void **state)
     assert_null(e.layers);
 }
 
+static void test_passes_are_compared(void **state)
+{
+    (void)state;
+    ful_mcnemar m;
+    ful_judge_pass pass;
+    ful_judge_pass_defaults(&pass);
+    ful_predictions a = predict(&pass), b = predict(&pass);
+    assert_ok(ful_predictions_compare(&a, &b, .95, &m));
+    assert_true(m.only_a == 0 && m.only_b == 0 && m.p == 1 && m.difference == 0);
+    b.count--;
+    assert_fails(ful_predictions_compare(&a, &b, .95, &m), FUL_ERR_DATA, "of 96 images with those of 95");
+    b.count++;
+    ful_predictions_deinit(&a);
+    ful_predictions_deinit(&b);
+    pass.pass.ten_crop = FUL_TEN_CROP_LOGITS;
+    assert_fails(ful_judge_predict(model, set, &pass, &a), FUL_ERR_CONFIG, "data.crop=0: each would be the whole image");
+}
+
 static void test_robust_means(void **state)
 {
     (void)state;
@@ -219,7 +237,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_the_run_kept),  cmocka_unit_test(test_view_texts),
         cmocka_unit_test(test_views_are_averaged), cmocka_unit_test(test_corruptions_are_addressed),
-        cmocka_unit_test(test_explains_an_image),  cmocka_unit_test(test_robust_means),
+        cmocka_unit_test(test_explains_an_image),  cmocka_unit_test(test_passes_are_compared),
+        cmocka_unit_test(test_robust_means),
     };
     return cmocka_run_group_tests(tests, train_once, clean_up);
 }

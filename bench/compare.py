@@ -20,9 +20,10 @@ import table
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN = {"resnet20": 5, "resnet18": 2, "dwnet": 6, "resnet20-moe": 4}  # rounds a turn
 INFER = {"resnet20": (300, 10), "dwnet": (300, 12), "resnet18": (40, 3)}  # at batch 1, at the batch
+VIT = {"vit_tiny": (2, 4)}  # rounds a turn: training, inference at the batch
 LAYER = {8192: 3, 1024: 10, 256: 30}
 LAYER_SHAPE = {"width": 192, "hidden": 768, "experts": 8, "k": 2}
-GROUPS = ["train", "layer", "infer", "memory", "startup", "jobs"]
+GROUPS = ["train", "layer", "infer", "vit", "memory", "startup", "jobs"]
 
 
 class Peer:
@@ -92,42 +93,54 @@ class Bench:
 
     # Groups ---------------------------------------------------------------------------------------------------------------
 
-    def train(self):
+    def train_net(self, net, rounds):
+        """A net's training step, beside the dense net of equal MACs where it has a mixture, and PyTorch's."""
         torch, batch = self.peer("torch_peer.py"), self.args.batch
+        request = {"work": "train", "net": net, "batch": batch, "rounds": rounds, "threads": self.args.threads}
+
+        def mine(case):
+            result = self.side.bench(net, batch, rounds, "--train-only")
+            case.add("ours", result["train"]["seconds"])
+            case.data["work"] = ours.work_of(result, "train")
+            request.update(macs=result["macs"], params=result["params"])
+
+        def dense(case):
+            case.add("dense", self.side.bench(net, batch, rounds, "--train-only", "--set", "dense=active")["train"]["seconds"])
+
+        def theirs(case):
+            case.add_variants("torch/", torch.ask(**request))
+
+        sides = [mine, *([dense] if net.endswith("-moe") else []), *([theirs] if torch else [])]
+        self.turns(f"train {net}", Case(), *sides)
+
+    def infer_net(self, net, batch, rounds):
+        ort = self.peer("ort_peer.py")
+        request = {"work": "infer", "net": net, "batch": batch, "rounds": rounds, "threads": self.args.threads}
+
+        def mine(case):
+            result = self.side.bench(net, batch, rounds, "--infer-only")
+            case.add("ours", result["infer"]["seconds"])
+            case.data["work"] = ours.work_of(result, "infer")
+            request.update(macs=result["macs"], params=result["params"])
+
+        def theirs(case):
+            case.add_variants("ort/", ort.ask(**request))
+
+        self.turns(f"infer{'1' if batch == 1 else '128'} {net}", Case(), mine, *([theirs] if ort else []))
+
+    def train(self):
         for net, rounds in TRAIN.items():
-            request = {"work": "train", "net": net, "batch": batch, "rounds": rounds, "threads": self.args.threads}
-
-            def mine(case, net=net, rounds=rounds, request=request):
-                result = self.side.bench(net, batch, rounds, "--train-only")
-                case.add("ours", result["train"]["seconds"])
-                case.data["work"] = ours.work_of(result, "train")
-                request |= {"macs": result["macs"], "params": result["params"]}
-
-            def dense(case, net=net, rounds=rounds):
-                case.add("dense", self.side.bench(net, batch, rounds, "--train-only", "--set", "dense=active")["train"]["seconds"])
-
-            def theirs(case, request=request):
-                case.add_variants("torch/", torch.ask(**request))
-
-            sides = [mine, *([dense] if net.endswith("-moe") else []), *([theirs] if torch else [])]
-            self.turns(f"train {net}", Case(), *sides)
+            self.train_net(net, rounds)
 
     def infer(self):
-        ort = self.peer("ort_peer.py")
         for which, batch in ((0, 1), (1, self.args.batch)):
             for net, rounds in INFER.items():
-                request = {"work": "infer", "net": net, "batch": batch, "rounds": rounds[which], "threads": self.args.threads}
+                self.infer_net(net, batch, rounds[which])
 
-                def mine(case, request=request):
-                    result = self.side.bench(request["net"], request["batch"], request["rounds"], "--infer-only")
-                    case.add("ours", result["infer"]["seconds"])
-                    case.data["work"] = ours.work_of(result, "infer")
-                    request |= {"macs": result["macs"], "params": result["params"]}
-
-                def theirs(case, request=request):
-                    case.add_variants("ort/", ort.ask(**request))
-
-                self.turns(f"infer{'1' if which == 0 else '128'} {net}", Case(), mine, *([theirs] if ort else []))
+    def vit(self):
+        for net, (training, inference) in VIT.items():
+            self.train_net(net, training)
+            self.infer_net(net, self.args.batch, inference)
 
     def layer(self):
         torch = self.peer("torch_peer.py")

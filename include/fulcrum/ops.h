@@ -119,7 +119,7 @@ typedef struct ful_transpose_attr {
  * head; y: d channels. Scores are scaled by 1/sqrt(d/heads). MACs: 2 t^2 d for t positions.
  */
 typedef struct ful_attention_attr {
-    int heads;    /* 3 x heads divides the channels (default 1) */
+    int heads;    /* 3 x heads divides the channels; a head is at most 256 wide (default 1) */
     bool qk_norm; /* layer norm of each head's query and key, with weights of its own (Dehghani et al. 2023) (default false) */
     float eps;    /* of qk_norm (default 1e-6) */
 } ful_attention_attr;

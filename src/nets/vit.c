@@ -15,7 +15,7 @@
 #include "core/error.h"
 #include "nets/build.h"
 
-enum { HEAD_WIDTH = 64, HEADS_MAX = 1024, HIDDEN_MAX = 1 << 20 };
+enum { HEAD_WIDTH = 64, HEAD_WIDTH_MAX = 256, HEADS_MAX = 1024, HIDDEN_MAX = 1 << 20 };
 
 /* What the configuration says, with what it leaves open filled in. */
 static int heads_of(const ful__builder *b)
@@ -46,6 +46,9 @@ ful_status ful__vit_check(const ful__builder *b)
     FUL_FAIL_IF(heads < 1 || heads > HEADS_MAX || b->width % heads != 0, FUL_ERR_CONFIG,
                 "cannot build %s with heads=%d, width=%d: heads must be in 1..%d and divide the width", name, heads, b->width,
                 HEADS_MAX);
+    FUL_FAIL_IF(b->width / heads > HEAD_WIDTH_MAX, FUL_ERR_CONFIG,
+                "cannot build %s with heads=%d, width=%d: a head may be at most %d wide", name, heads, b->width,
+                HEAD_WIDTH_MAX);
     FUL_FAIL_IF(v->positions == FUL_POSITIONS_SINCOS && (b->width % 4 != 0 || b->width < 8), FUL_ERR_CONFIG,
                 "cannot build %s with positions=sincos, width=%d: it must be a multiple of 4, and at least 8", name, b->width);
     FUL_FAIL_IF(!(v->mlp_ratio > 0 && b->width * v->mlp_ratio >= 1 && b->width * v->mlp_ratio <= HIDDEN_MAX), FUL_ERR_CONFIG,

@@ -39,6 +39,7 @@ static void cases(check_sink *sink)
     refuse(sink, (ful_shape){1, 4, 12}, (ful_attention_attr){.heads = 0, .eps = 1e-6f}, "heads=0");
     refuse(sink, (ful_shape){1, 4, 12}, (ful_attention_attr){.heads = 3, .eps = 1e-6f}, "must divide the channels");
     refuse(sink, (ful_shape){1, 4, 12}, (ful_attention_attr){.heads = 1, .eps = 0}, "eps=0");
+    refuse(sink, (ful_shape){1, 4, 771}, (ful_attention_attr){.heads = 1, .eps = 1e-6f}, "at most 256");
     refuse(sink, (ful_shape){256, 256, 3}, (ful_attention_attr){.heads = 1, .eps = 1e-6f}, "65536 positions");
 }
 

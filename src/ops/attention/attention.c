@@ -13,7 +13,7 @@
 
 #include "ops/common.h"
 
-enum { TOKENS_MAX = 1 << 15 };
+enum { TOKENS_MAX = 1 << 15, HEAD_MAX = 256 };
 
 void ful_attention_defaults(ful_attention_attr *attr)
 {
@@ -31,6 +31,9 @@ static ful_status check(const ful__attention *at)
                 "cannot build attention '%s' with heads=%d on %d channels: queries, keys and values of every head must be of "
                 "one width, so 3 x heads must divide the channels",
                 op->name, a->heads, op->x[0].c);
+    FUL_FAIL_IF(op->x[0].c / (3 * a->heads) > HEAD_MAX, FUL_ERR_ARG,
+                "cannot build attention '%s' with heads=%d on %d channels: a head may have at most %d", op->name, a->heads,
+                op->x[0].c, HEAD_MAX);
     FUL_FAIL_IF(tokens > TOKENS_MAX, FUL_ERR_ARG, "cannot build attention '%s' on %lld positions: at most %d", op->name,
                 (long long)tokens, TOKENS_MAX);
     FUL_FAIL_IF(!(a->eps > 0 && isfinite(a->eps)), FUL_ERR_ARG,

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Attention by blocks (Dao et al. 2022): scores of at most 64 queries on 256 keys are made, turned into probabilities and used
+ * Attention by blocks (Dao et al. 2022): scores of at most 96 queries on 128 keys are made, turned into probabilities and used
  * up while they stand in a cache; nothing of t x t ever exists. Forward goes over the blocks of keys with a running maximum and
  * sum of each row, by which what was gathered so far is scaled; it leaves both to backward, which makes the same probabilities
  * again:
  *
  *   dV += P^T dY,  dP = dY V^T,  dS = P (dP - rowsum(dY Y)) scale,  dQ += dS K,  dK += dS^T Q
  *
- * A piece of work is a block of queries of one head of one image in forward, all of one head of one image in backward.
+ * A piece of work is a block of queries of one head of one image in forward, all of one head of one image in backward. The
+ * right side of each product is packed into panels that lie in a piece, because slices of rows far apart fight for few sets of
+ * the cache.
  *
  *   saved    [n][heads][t][maximum, 1/sum] | qk_norm: [n][t][2d] queries and keys normalised
  *   scratch  qk_norm: the normalised ones at inference; in backward [n][heads][4][head] gradients of its weights, and room for
@@ -18,11 +20,26 @@
 #include <math.h>
 
 #include "core/parallel.h"
-#include "ops/gemm.h"
 
-enum { QUERIES = 64, KEYS = 256, KEYS_UNIT = 16 };
+/* Queries and keys of a block, of heads up to 64 wide; wider ones have fewer. */
+enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* columns of a panel, at any level */ };
+
+/* C [m][n] (+)= A B: A(i, p) = a[i*a_rs + p*a_cs], B as it was packed, rows of C ldc apart. */
+typedef struct at_product {
+    int64_t m, n, k;
+    const float *a;
+    int64_t a_rs, a_cs;
+    const float *b;
+    float *c;
+    int64_t ldc;
+    bool add, whole; /* whole: C may be written up to a multiple of 16 columns */
+} at_product;
 
 typedef struct at_kernels {
+    /* x [rows][width], rows ld apart, as the right side of a product, or x^T */
+    void (*pack)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out);
+    void (*pack_turned)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out);
+    void (*product)(const at_product *x);
     /* s [rows][cols] becomes exp(scale s - most); the running maximum of scale * s and sum of each row; factor: what the sums
      * of the blocks before are now worth */
     void (*softmax_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, bool first, float *most, float *sum,
@@ -48,7 +65,7 @@ typedef struct at_pass {
     float *normed;  /* [n][t][2d], NULL without qk_norm */
     float *weights; /* [n][heads][4][head], NULL but in backward with qk_norm */
     float *dx;      /* backward */
-    int64_t blocks; /* of queries */
+    int64_t query_blocks, key_blocks;
 } at_pass;
 
 static size_t stats_floats(const ful__attention *at)
@@ -72,6 +89,23 @@ void ful__attention_need(ful__attention *at)
     need->backward_y = true;
 }
 
+static int64_t round_up(int64_t n, int64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Blocks of at most so many, or fewer where heads are wide: either side of a packed block may end in a panel of its own. */
+static int64_t blocks_of(const ful__attention *at, int64_t most)
+{
+    const int64_t fit = PANELS / round_up(at->head, PANEL_MAX) / PANEL_MAX * PANEL_MAX, size = fit < most ? fit : most;
+    return (at->tokens + size - 1) / size;
+}
+
+static int64_t padded(int64_t keys)
+{
+    return round_up(keys, UNIT);
+}
+
 static at_pass begin(const ful__op *op, const ful__run *run)
 {
     const ful__attention *at = (const ful__attention *)op;
@@ -80,7 +114,8 @@ static at_pass begin(const ful__op *op, const ful__run *run)
     p.normed = !at->attr.qk_norm ? NULL : at->train ? p.stats + (size_t)run->n * stats_floats(at) : run->scratch;
     p.weights = at->attr.qk_norm && at->train ? run->scratch : NULL;
     p.dx = run->dx[0] || !p.weights ? run->dx[0] : p.weights + (int64_t)run->n * 4 * at->d;
-    p.blocks = (at->tokens + QUERIES - 1) / QUERIES;
+    p.query_blocks = blocks_of(at, QUERIES);
+    p.key_blocks = blocks_of(at, KEYS);
     return p;
 }
 
@@ -105,65 +140,6 @@ static matrix input_matrix(const at_pass *p, int64_t image, int64_t head, int wh
     return (matrix){p->normed + (image * at->tokens + t) * ld + which * at->d + head * at->head, ld};
 }
 
-/* c (+)= a b^T, or a b; a^T b. */
-static void times_transposed(matrix a, int64_t m, matrix b, int64_t n, int64_t k, matrix c)
-{
-    ful__gemm_one(&(ful__gemm_job){.m = m,
-                                   .n = n,
-                                   .k = k,
-                                   .a = a.at,
-                                   .a_rs = a.ld,
-                                   .a_cs = 1,
-                                   .b = b.at,
-                                   .b_rs = 1,
-                                   .b_cs = b.ld,
-                                   .c = c.at,
-                                   .ldc = c.ld});
-}
-
-static void times(matrix a, int64_t m, matrix b, int64_t n, int64_t k, matrix c, bool add)
-{
-    ful__gemm_one(&(ful__gemm_job){.m = m,
-                                   .n = n,
-                                   .k = k,
-                                   .a = a.at,
-                                   .a_rs = a.ld,
-                                   .a_cs = 1,
-                                   .b = b.at,
-                                   .b_rs = b.ld,
-                                   .b_cs = 1,
-                                   .c = c.at,
-                                   .ldc = c.ld,
-                                   .accumulate = add});
-}
-
-static void transposed_times(matrix a, int64_t m, matrix b, int64_t n, int64_t k, matrix c, bool add)
-{
-    ful__gemm_one(&(ful__gemm_job){.m = m,
-                                   .n = n,
-                                   .k = k,
-                                   .a = a.at,
-                                   .a_rs = 1,
-                                   .a_cs = a.ld,
-                                   .b = b.at,
-                                   .b_rs = b.ld,
-                                   .b_cs = 1,
-                                   .c = c.at,
-                                   .ldc = c.ld,
-                                   .accumulate = add});
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Rows of a block of scores lie so far apart. */
-static int64_t scores_ld(int64_t tokens)
-{
-    return least(KEYS, (tokens + KEYS_UNIT - 1) / KEYS_UNIT * KEYS_UNIT);
-}
-
 static void normalise_token(void *ctx, int64_t token, int thread)
 {
     (void)thread;
@@ -177,39 +153,118 @@ static void normalise_token(void *ctx, int64_t token, int thread)
     }
 }
 
+/* A block of queries against a block of keys. */
+typedef struct meeting {
+    int64_t image, head, query, queries, key, keys;
+} meeting;
+
+/* scores = a x b^T, a [queries][head], b [keys][head] packed and turned */
+static void score(const at_pass *p, const meeting *m, matrix a, const float *b, float *scores)
+{
+    p->kernels->product(&(at_product){.m = m->queries,
+                                      .n = m->keys,
+                                      .k = p->at->head,
+                                      .a = a.at,
+                                      .a_rs = a.ld,
+                                      .a_cs = 1,
+                                      .b = b,
+                                      .c = scores,
+                                      .ldc = padded(m->keys),
+                                      .whole = true});
+}
+
+/* c [queries][head] (+)= scores x b, b [keys][head] packed */
+static void gather_keys(const at_pass *p, const meeting *m, const float *scores, const float *b, matrix c)
+{
+    p->kernels->product(&(at_product){.m = m->queries,
+                                      .n = p->at->head,
+                                      .k = m->keys,
+                                      .a = scores,
+                                      .a_rs = padded(m->keys),
+                                      .a_cs = 1,
+                                      .b = b,
+                                      .c = c.at,
+                                      .ldc = c.ld,
+                                      .add = m->key > 0});
+}
+
+/* c [keys][head] (+)= scores^T x b, b [queries][head] packed */
+static void gather_queries(const at_pass *p, const meeting *m, const float *scores, const float *b, matrix c)
+{
+    p->kernels->product(&(at_product){.m = m->keys,
+                                      .n = p->at->head,
+                                      .k = m->queries,
+                                      .a = scores,
+                                      .a_rs = 1,
+                                      .a_cs = padded(m->keys),
+                                      .b = b,
+                                      .c = c.at,
+                                      .ldc = c.ld,
+                                      .add = m->query > 0});
+}
+
+static void pack(const at_pass *p, matrix x, int64_t rows, float *out)
+{
+    p->kernels->pack(x.at, x.ld, rows, p->at->head, out);
+}
+
+static void pack_turned(const at_pass *p, matrix x, int64_t rows, float *out)
+{
+    p->kernels->pack_turned(x.at, x.ld, rows, p->at->head, out);
+}
+
+static void set_keys(const at_pass *p, int64_t block, meeting *m)
+{
+    ful__share(p->at->tokens, p->key_blocks, block, &m->key, &m->keys);
+    m->keys -= m->key;
+}
+
+static void set_queries(const at_pass *p, int64_t block, meeting *m)
+{
+    ful__share(p->at->tokens, p->query_blocks, block, &m->query, &m->queries);
+    m->queries -= m->query;
+}
+
+static float *stats_of(const at_pass *p, const meeting *m)
+{
+    return p->stats + 2 * ((m->image * p->at->attr.heads + m->head) * p->at->tokens + m->query);
+}
+
 static void forward_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
     const at_pass *p = ctx;
     const ful__attention *at = p->at;
-    const int64_t head = piece / p->blocks % at->attr.heads, image = piece / p->blocks / at->attr.heads;
-    const int64_t first = piece % p->blocks * QUERIES, rows = least(QUERIES, at->tokens - first);
-    _Alignas(64) float scores[QUERIES * KEYS];
+    _Alignas(64) float scores[QUERIES * KEYS], panels[PANELS];
     float most[QUERIES], sum[QUERIES], factor[QUERIES];
-    const matrix q = input_matrix(p, image, head, 0, first), s = {scores, scores_ld(at->tokens)};
-    const matrix y = {p->run->y + (image * at->tokens + first) * at->d + head * at->head, at->d};
-    for (int64_t key = 0; key < at->tokens; key += KEYS) {
-        const int64_t keys = least(KEYS, at->tokens - key);
-        times_transposed(q, rows, input_matrix(p, image, head, 1, key), keys, at->head, s);
-        p->kernels->softmax_rows(s.at, s.ld, rows, keys, p->scale, key == 0, most, sum, factor);
-        if (key > 0) p->kernels->scale_rows(y.at, y.ld, rows, at->head, factor);
-        times(s, rows, input_matrix(p, image, head, 2, key), at->head, keys, y, key > 0);
+    const int64_t number = piece / p->query_blocks;
+    meeting m = {.image = number / at->attr.heads, .head = number % at->attr.heads};
+    set_queries(p, piece % p->query_blocks, &m);
+    const matrix y = {p->run->y + (m.image * at->tokens + m.query) * at->d + m.head * at->head, at->d};
+    for (int64_t block = 0; block < p->key_blocks; block++) {
+        set_keys(p, block, &m);
+        pack_turned(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, panels);
+        score(p, &m, input_matrix(p, m.image, m.head, 0, m.query), panels, scores);
+        p->kernels->softmax_rows(scores, padded(m.keys), m.queries, m.keys, p->scale, block == 0, most, sum, factor);
+        if (block > 0) p->kernels->scale_rows(y.at, y.ld, m.queries, at->head, factor);
+        pack(p, input_matrix(p, m.image, m.head, 2, m.key), m.keys, panels);
+        gather_keys(p, &m, scores, panels, y);
     }
-    float *stats = p->stats ? p->stats + 2 * ((image * at->attr.heads + head) * at->tokens + first) : NULL;
-    for (int64_t r = 0; r < rows; r++) {
+    float *stats = p->stats ? stats_of(p, &m) : NULL;
+    for (int64_t r = 0; r < m.queries; r++) {
         factor[r] = 1 / sum[r];
         if (!stats) continue;
         stats[2 * r] = most[r];
         stats[2 * r + 1] = factor[r];
     }
-    p->kernels->scale_rows(y.at, y.ld, rows, at->head, factor);
+    p->kernels->scale_rows(y.at, y.ld, m.queries, at->head, factor);
 }
 
 ful_status ful__attention_forward(ful__op *op, const ful__run *run)
 {
     at_pass p = begin(op, run);
     if (p.normed) ful__parallel_for(run->n * p.at->tokens, normalise_token, &p);
-    ful__parallel_for((int64_t)run->n * p.at->attr.heads * p.blocks, forward_piece, &p);
+    ful__parallel_for((int64_t)run->n * p.at->attr.heads * p.query_blocks, forward_piece, &p);
     if (run->counters) run->counters->macs += run->n * op->cost.macs;
     return FUL_OK;
 }
@@ -227,35 +282,47 @@ static void norm_back(const at_pass *p, int64_t image, int64_t head)
                                   weights + 2 * side * at->head, weights + (2 * side + 1) * at->head);
 }
 
+/* A block of keys, packed. */
+typedef struct key_panels {
+    _Alignas(64) float keys[PANELS], keys_turned[PANELS], values_turned[PANELS];
+} key_panels;
+
+static void meet(const at_pass *p, const meeting *m, const key_panels *k)
+{
+    const ful__attention *at = p->at;
+    _Alignas(64) float scores[QUERIES * KEYS], dscores[QUERIES * KEYS], panels[PANELS];
+    float mean[QUERIES];
+    const int64_t ld = padded(m->keys), out = (m->image * at->tokens + m->query) * at->d + m->head * at->head;
+    const matrix q = input_matrix(p, m->image, m->head, 0, m->query), dy = {(float *)p->run->dy + out, at->d};
+    p->kernels->dots(dy.at, p->run->y + out, at->d, m->queries, at->head, mean);
+    score(p, m, q, k->keys_turned, scores);
+    p->kernels->probabilities(scores, ld, m->queries, m->keys, p->scale, stats_of(p, m));
+    pack(p, dy, m->queries, panels);
+    gather_queries(p, m, scores, panels, raw_matrix(p, p->dx, m->image, m->head, 2, m->key));
+    score(p, m, dy, k->values_turned, dscores);
+    p->kernels->dscores(scores, dscores, ld, m->queries, m->keys, p->scale, mean);
+    gather_keys(p, m, dscores, k->keys, raw_matrix(p, p->dx, m->image, m->head, 0, m->query));
+    pack(p, q, m->queries, panels);
+    gather_queries(p, m, dscores, panels, raw_matrix(p, p->dx, m->image, m->head, 1, m->key));
+}
+
 static void backward_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
     const at_pass *p = ctx;
-    const ful__attention *at = p->at;
-    const int64_t head = piece % at->attr.heads, image = piece / at->attr.heads, width = at->head;
-    _Alignas(64) float scores[QUERIES * KEYS], dscores[QUERIES * KEYS];
-    float mean[QUERIES];
-    const int64_t ld = scores_ld(at->tokens);
-    const matrix s = {scores, ld}, ds = {dscores, ld};
-    for (int64_t first = 0; first < at->tokens; first += QUERIES) {
-        const int64_t rows = least(QUERIES, at->tokens - first);
-        const int64_t out = (image * at->tokens + first) * at->d + head * width;
-        const matrix q = input_matrix(p, image, head, 0, first), dy = {(float *)p->run->dy + out, at->d};
-        p->kernels->dots(dy.at, p->run->y + out, at->d, rows, width, mean);
-        for (int64_t key = 0; key < at->tokens; key += KEYS) {
-            const int64_t keys = least(KEYS, at->tokens - key);
-            const matrix k = input_matrix(p, image, head, 1, key);
-            times_transposed(q, rows, k, keys, width, s);
-            p->kernels->probabilities(s.at, ld, rows, keys, p->scale,
-                                      p->stats + 2 * ((image * at->attr.heads + head) * at->tokens + first));
-            transposed_times(s, keys, dy, width, rows, raw_matrix(p, p->dx, image, head, 2, key), first > 0);
-            times_transposed(dy, rows, input_matrix(p, image, head, 2, key), keys, width, ds);
-            p->kernels->dscores(s.at, ds.at, ld, rows, keys, p->scale, mean);
-            times(ds, rows, k, width, keys, raw_matrix(p, p->dx, image, head, 0, first), key > 0);
-            transposed_times(ds, keys, q, width, rows, raw_matrix(p, p->dx, image, head, 1, key), first > 0);
+    key_panels k;
+    meeting m = {.image = piece / p->at->attr.heads, .head = piece % p->at->attr.heads};
+    for (int64_t block = 0; block < p->key_blocks; block++) {
+        set_keys(p, block, &m);
+        pack(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, k.keys);
+        pack_turned(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, k.keys_turned);
+        pack_turned(p, input_matrix(p, m.image, m.head, 2, m.key), m.keys, k.values_turned);
+        for (int64_t queries = 0; queries < p->query_blocks; queries++) {
+            set_queries(p, queries, &m);
+            meet(p, &m, &k);
         }
     }
-    if (p->weights) norm_back(p, image, head);
+    if (p->weights) norm_back(p, m.image, m.head);
 }
 
 /* dw += what the heads of all images gave, in order. */

@@ -16,6 +16,121 @@
         }                                      \
     } while (0)
 
+/* Products ---------------------------------------------------------------------------------------------------------------- */
+
+enum { FN(panel) = 2 * LANES };
+
+/* x [rows][width] in panels of columns, 0 in the columns that are not there. */
+static TARGET void FN(pack)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out)
+{
+    for (int64_t first = 0; first < width; first += FN(panel))
+        for (int64_t r = 0; r < rows; r++, out += FN(panel)) {
+            const float *from = x + r * ld + first;
+            const int64_t left = width - first;
+            if (left >= FN(panel)) {
+                vstore(out, vload(from));
+                vstore(out + LANES, vload(from + LANES));
+            } else {
+                vstore(out, left >= LANES ? vload(from) : vload_n(from, (int)left));
+                vstore(out + LANES, left > LANES ? vload_n(from + LANES, (int)(left - LANES)) : (vf){0});
+            }
+        }
+}
+
+/* x^T in panels: of rows of x, then. */
+static TARGET void FN(pack_turned)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out)
+{
+    for (int64_t first = 0; first < rows; first += FN(panel), out += width * FN(panel)) {
+        const int64_t count = rows - first < FN(panel) ? rows - first : FN(panel);
+        for (int64_t r = 0; r < count; r++) {
+            const float *from = x + (first + r) * ld;
+            for (int64_t i = 0; i < width; i++) out[i * FN(panel) + r] = from[i];
+        }
+        for (int64_t r = count; r < FN(panel); r++)
+            for (int64_t i = 0; i < width; i++) out[i * FN(panel) + r] = 0;
+    }
+}
+
+/* Rows of a tile of C: with two vectors a row, as many sums as leave registers for a row of B. */
+#if LANES == 16
+#define TILE_ROWS 12
+#else
+#define TILE_ROWS 6
+#endif
+
+/* C [R][nv vectors] (+)= sum over p of A(i, p) B[p], one chain of multiply-adds an element; b: the panel from column col. */
+INLINE void FN(tile)(const at_product *x, const float *b, int64_t row, int64_t col, const int R, const int nv, const int tail)
+{
+    const float *a = x->a + row * x->a_rs;
+    const int64_t a_rs = x->a_rs, a_cs = x->a_cs, k = x->k, ldc = x->ldc;
+    float *c = x->c + row * ldc + col;
+    vf sum[TILE_ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) sum[i][v] = x->add ? vget(c + i * ldc + v * LANES, tail) : (vf){0};
+    for (int64_t p = 0; p < k; p++, a += a_cs, b += FN(panel)) {
+        vf line[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) line[v] = vload(b + v * LANES);
+#pragma GCC unroll 12
+        for (int i = 0; i < R; i++) {
+            const vf value = vset(a[i * a_rs]);
+#pragma GCC unroll 2
+            for (int v = 0; v < nv; v++) sum[i][v] = vfma(value, line[v], sum[i][v]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) vput(c + i * ldc + v * LANES, sum[i][v], tail);
+}
+
+#define ROWS_CASE(n) \
+    case n: FN(tile)(x, b, row, col, n, nv, tail); break;
+
+INLINE void FN(columns)(const at_product *x, const float *b, int64_t col, const int nv, const int tail)
+{
+    const int64_t tiles = (x->m + TILE_ROWS - 1) / TILE_ROWS;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t row, end;
+        ful__share(x->m, tiles, t, &row, &end);
+        switch (end - row) {
+            ROWS_CASE(1)
+            ROWS_CASE(2)
+            ROWS_CASE(3)
+            ROWS_CASE(4)
+            ROWS_CASE(5)
+#if TILE_ROWS == 12
+            ROWS_CASE(6)
+            ROWS_CASE(7)
+            ROWS_CASE(8)
+            ROWS_CASE(9)
+            ROWS_CASE(10)
+            ROWS_CASE(11)
+#endif
+        default: FN(tile)(x, b, row, col, TILE_ROWS, nv, tail);
+        }
+    }
+}
+#undef ROWS_CASE
+
+static TARGET void FN(product)(const at_product *x)
+{
+    const float *b = x->b;
+    int64_t col = 0;
+    for (; col + FN(panel) <= x->n; col += FN(panel), b += x->k * FN(panel)) FN(columns)(x, b, col, 2, 0);
+    if (col + LANES <= x->n) {
+        FN(columns)(x, b, col, 1, 0);
+        col += LANES;
+        b += LANES;
+    }
+    if (col < x->n) FN(columns)(x, b, col, 1, x->whole ? 0 : (int)(x->n - col));
+}
+#undef TILE_ROWS
+
+/* Softmax ----------------------------------------------------------------------------------------------------------------- */
+
 INLINE vf FN(higher)(vf most, const float *s, const int tail)
 {
     const vf v = vget(s, tail);
@@ -90,6 +205,8 @@ static TARGET void FN(dots)(const float *a, const float *b, int64_t ld, int64_t 
     }
 }
 
+/* Norm of queries and keys ------------------------------------------------------------------------------------------------ */
+
 INLINE vf FN(deviation)(const float *x, float mean, const int tail)
 {
     const vf e = vget(x, tail) - mean;
@@ -141,5 +258,5 @@ static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const flo
 
 #undef BY_VECTORS
 
-static const at_kernels FN(kernels) = {FN(softmax_rows), FN(scale_rows), FN(probabilities), FN(dscores),
-                                       FN(dots),         FN(norm),       FN(norm_back)};
+static const at_kernels FN(kernels) = {FN(pack),          FN(pack_turned), FN(product), FN(softmax_rows), FN(scale_rows),
+                                       FN(probabilities), FN(dscores),     FN(dots),    FN(norm),         FN(norm_back)};

@@ -93,9 +93,9 @@ class Ours:
 
     def bench_command(self, net, batch, rounds, *more):
         moe = net.endswith("-moe")
-        what = [os.path.join(HERE, "moe-stage.yaml")] if moe else ["--set", f"net.arch={net}"]
+        what = [os.path.join(HERE, "moe-stage.yaml")] if moe else ["--arch", net]
         if net.startswith("vit"):
-            what += ["--set", "net.patch=4", "--set", "net.depth=6"]
+            what = [word for key in (f"arch={net}", "patch=4", "depth=6") for word in ("--set", f"net.{key}")]
         peaks = ["--peaks", self.peaks_file.name] if self.peaks_file else []
         return [self.fulcrum, "bench", *what, "--json", "--threads", str(self.threads), "--batch", str(batch), "--rounds",
                 str(rounds), *peaks, *more]

@@ -31,11 +31,13 @@ typedef struct ful_train_config {
     double lr_final;          /* share of lr at the end of cosine and linear (default 0) */
     double warmup;            /* epochs of linear warm-up, may be fractional (default 0) */
     int step_epochs;
-    double step_gamma;      /* step: lr *= gamma every so many epochs (default 10, 0.1) */
-    double label_smoothing; /* 0..1 (default 0) */
-    double clip_norm;       /* global gradient norm limit; 0 = off (default 0) */
-    double ema;             /* decay of an averaged copy of the weights, evaluated instead of them; 0 = off (default 0) */
-    uint64_t seed;          /* (default 1) */
+    double step_gamma;            /* step: lr *= gamma every so many epochs (default 10, 0.1) */
+    double label_smoothing;       /* 0..1 (default 0) */
+    double clip_norm;             /* global gradient norm limit; 0 = off (default 0) */
+    double ema;                   /* decay of an averaged copy of the weights, evaluated instead of them; 0 = off (default 0) */
+    char init_from[FUL_PATH_MAX]; /* run or checkpoint whose weights a fresh run starts from; experts may start as copies of its
+                                     dense blocks (sparse upcycling); "" = drawn (default "") */
+    uint64_t seed;                /* (default 1) */
     int eval_every;     /* epochs between evaluations on val (or nothing); the last epoch always evaluates test (default 1) */
     bool eval_test;     /* also evaluate test every eval_every epochs, for curves only; never used to choose (default true) */
     bool collapse_stop; /* a collapse alarm (3 epochs in a row) stops the run instead of warning (default false) */

@@ -174,6 +174,13 @@ ful_status ful__checkpoint_open(const char *path, ful__st_file **out)
     return FUL_ERR_FORMAT;
 }
 
+const char *ful__checkpoint_kind(const ful__st_file *file)
+{
+    for (int i = 0; i < ful__st_count(file); i++)
+        if (strncmp(ful__st_tensor_at(file, i)->name, "ema/", 4) == 0) return "ema";
+    return "";
+}
+
 static ful_status find_tensor(const ful__st_file *file, const ful__st_tensor *wanted, const ful__st_tensor **out)
 {
     const ful__st_tensor *t = ful__st_find(file, wanted->name);

@@ -154,6 +154,8 @@ static const ful__key train_keys[] = {
     {"clip_norm", FUL__REAL(TRAIN, clip_norm, 0, INFINITY), .help = "limit of the global gradient norm; 0 = off"},
     {"ema", FUL__REAL(TRAIN, ema, 0, 1), .below_max = true,
      .help = "decay of averaged weights, evaluated instead of the weights; 0 = off"},
+    {"init_from", FUL__TEXT(TRAIN, init_from),
+     .help = "run or checkpoint whose weights to start from; experts copy its dense blocks; \"\" = drawn"},
     {"seed", FUL__SEED(TRAIN, seed), .help = "initial weights, data order, augmentation, dropout, router noise"},
     {"eval_every", FUL__INT(TRAIN, eval_every, 1, 1000000),
      .help = "epochs between evaluations; the last epoch is always evaluated"},

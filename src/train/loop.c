@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "core/time.h"
+#include "train/checkpoint.h"
 #include "train/run.h"
 #include "train/schedule.h"
 
@@ -331,8 +332,10 @@ static ful_status run_epochs(ful__run *run)
 
 /* A run ------------------------------------------------------------------------------------------------------------------- */
 
-static ful_status load_last(ful__run *run)
+/* Where the run was, or where another left off, or as drawn. */
+static ful_status load_weights(ful__run *run)
 {
+    const char *from = run->config.train.init_from;
     char *path = NULL;
     ful_status status = FUL_OK;
     FUL_TRY(ful__folder_path(run, "last.safetensors", &path));
@@ -340,6 +343,8 @@ static ful_status load_last(ful__run *run)
         status = ful__checkpoint_load(run, path);
         if (status == FUL_OK)
             ful__log(FUL_LOG_INFO, "going on after epoch %d, batch %lld", run->h.epoch, (long long)run->h.batch);
+    } else if (*from) {
+        status = ful__upcycle(from, run->net);
     }
     ful__free(path);
     return status;
@@ -352,7 +357,7 @@ static ful_status train(ful__run *run)
     FUL_TRY(ful_config_write(&run->config, &run->yaml));
     FUL_TRY(ful__folder_read_choices(run));
     FUL_TRY(ful__run_build(run));
-    FUL_TRY(load_last(run));
+    FUL_TRY(load_weights(run));
     FUL_TRY(ful__folder_clean(run));
     FUL_TRY(ful__folder_write(run, "config.yaml", run->yaml));
     FUL_TRY(ful__folder_write_choices(run));

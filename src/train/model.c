@@ -77,15 +77,6 @@ static ful_status build_net(ful_model *m, int batch_max)
     return ful_net_create(graph, &options, &m->net);
 }
 
-/* Averaged weights are what was evaluated, so they are the model where there are any. */
-static ful_status read_params(const ful__st_file *file, ful_net *net)
-{
-    bool average = false;
-    for (int i = 0; i < ful__st_count(file) && !average; i++)
-        average = strncmp(ful__st_tensor_at(file, i)->name, "ema/", 4) == 0;
-    return ful__checkpoint_read_params(file, average ? "ema" : "", net);
-}
-
 static ful_status open_into(ful_model *m, const char *path, const ful__st_file *file, int batch_max)
 {
     FUL_TRY(ful_config_parse(path, ful__st_meta_get(file, "config"), &m->config));
@@ -97,7 +88,7 @@ static ful_status open_into(ful_model *m, const char *path, const ful__st_file *
     FUL_TRY(read_channels(file, "mean", net->in_channels, m->mean));
     FUL_TRY(read_channels(file, "std", net->in_channels, m->std));
     FUL_TRY(build_net(m, m->batch_max));
-    FUL_TRY(read_params(file, m->net));
+    FUL_TRY(ful__checkpoint_read_params(file, ful__checkpoint_kind(file), m->net));
     m->side = m->config.data.crop ? m->config.data.size : net->height;
     const size_t pixels = (size_t)m->side * (size_t)m->side * (size_t)net->in_channels;
     const size_t values = (size_t)net->height * (size_t)net->height * (size_t)net->in_channels;

@@ -112,6 +112,26 @@ typedef struct ful_probe {
 FUL_API ful_status ful_train_probe(const ful_config *config, double seconds, const volatile int *stop,
                                    ful_probe *out) FUL_CHECK_RESULT;
 
+/*
+ * Weights of torchvision and timm (doc/nets.md says of which nets), or a checkpoint of ours, from a safetensors file into a net
+ * built of `arch`. Every tensor must be there in its shape and none be left over, else FUL_ERR_FORMAT names them; the net is
+ * then half written. Mixtures that the file does not have stay as they were drawn, and so does, with other_classes, a
+ * classifier of another number of classes.
+ */
+typedef struct ful_weights_info {
+    char names[32];   /* whose names the file has: "timm" */
+    int read, fresh;  /* tensors taken, and left as drawn */
+    int file_classes; /* of a classifier that was left out; 0: none was */
+} ful_weights_info;
+FUL_API ful_status ful_net_read_weights(ful_net *net, const char *arch, const char *path, bool other_classes,
+                                        ful_weights_info *info_out /* may be NULL */) FUL_CHECK_RESULT;
+/*
+ * Makes a checkpoint of ours of such a file: net, sizes (224 px unless config says otherwise) and normalisation are the
+ * config's, the classes the file's. class_names: a text file of one name a line, or NULL.
+ */
+FUL_API ful_status ful_weights_import(const char *path, const ful_config *config, const char *class_names,
+                                      const char *checkpoint, ful_weights_info *info_out) FUL_CHECK_RESULT;
+
 /* A trained model: opens a run folder or a checkpoint file (which carries its config). batch_max: images a pass; 0 = the
  * training batch, which evaluating at the training capacity needs. */
 typedef struct ful_model ful_model;

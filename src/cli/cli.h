@@ -42,8 +42,8 @@ typedef struct command {
     int (*run)(const struct command *self, int argc, char **argv);
 } command;
 
-extern const command cmd_train, cmd_eval, cmd_predict, cmd_inspect, cmd_study, cmd_report, cmd_rho, cmd_data, cmd_bench,
-    cmd_doctor;
+extern const command cmd_train, cmd_eval, cmd_predict, cmd_inspect, cmd_study, cmd_report, cmd_rho, cmd_data, cmd_import,
+    cmd_bench, cmd_doctor;
 
 /* Options every command understands; filled by parse. */
 typedef struct common_options {

@@ -5,8 +5,8 @@
 
 #include "cli/cli.h"
 
-static const command *const commands[] = {&cmd_train,   &cmd_study,   &cmd_report, &cmd_rho,   &cmd_eval,
-                                          &cmd_predict, &cmd_inspect, &cmd_data,   &cmd_bench, &cmd_doctor};
+static const command *const commands[] = {&cmd_train,   &cmd_study,  &cmd_report, &cmd_rho,   &cmd_eval,  &cmd_predict,
+                                          &cmd_inspect, &cmd_import, &cmd_data,   &cmd_bench, &cmd_doctor};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static void show_help(FILE *out)

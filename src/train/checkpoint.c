@@ -161,6 +161,35 @@ done:
     return status;
 }
 
+ful_status ful__checkpoint_write(const char *path, const ful__checkpoint_model *model)
+{
+    metadata m = {0};
+    ful__st_tensor *tensors = NULL;
+    ful_status status = FUL_OK;
+    const int n = ful_net_tensor_count(model->net);
+    add(&m, "format", FUL__CHECKPOINT_FORMAT);
+    add(&m, "version", ful_version());
+    add(&m, "config", model->config);
+    add(&m, "classes", model->classes);
+    add(&m, "seed", "0");
+    add(&m, "epoch", "0");
+    add(&m, "step", "0");
+    FUL_TRY_GOTO(status, done, add_floats(&m, "mean", model->mean, model->channels));
+    FUL_TRY_GOTO(status, done, add_floats(&m, "std", model->std, model->channels));
+    FUL_TRY_GOTO(status, done, ful__calloc(&tensors, (size_t)n, sizeof *tensors, "a list of tensors"));
+    for (int i = 0; i < n; i++) {
+        ful_tensor t;
+        FUL_TRY_GOTO(status, done, ful_net_tensor(model->net, i, &t));
+        tensors[i] = float_tensor(&t, t.value);
+        tensors[i].name = t.name;
+    }
+    FUL_TRY_GOTO(status, done, ful__st_write(path, tensors, n, m.entries, m.n));
+done:
+    ful__free(tensors);
+    metadata_deinit(&m);
+    return status;
+}
+
 /* Reading ---------------------------------------------------------------------------------------------------------------- */
 
 ful_status ful__checkpoint_open(const char *path, ful__st_file **out)

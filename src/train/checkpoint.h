@@ -18,4 +18,14 @@ ful_status ful__upcycle(const char *run_or_checkpoint, ful_net *net) FUL_CHECK_R
 /* Copies every parameter of the net from the tensors "<kind>/<name>" ("<name>" where kind is ""); each must have its shape. */
 ful_status ful__checkpoint_read_params(const ful__st_file *file, const char *kind, ful_net *net) FUL_CHECK_RESULT;
 
+/* A model that no run of ours trained. */
+typedef struct ful__checkpoint_model {
+    const ful_net *net;
+    const char *config, *classes; /* YAML; a JSON list of names */
+    int channels;
+    const float *mean, *std; /* [channels], of pixel/255 */
+} ful__checkpoint_model;
+/* Its parameters and what opening it needs, at epoch 0 and step 0. Atomic. */
+ful_status ful__checkpoint_write(const char *path, const ful__checkpoint_model *model) FUL_CHECK_RESULT;
+
 #endif

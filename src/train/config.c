@@ -128,6 +128,8 @@ static const ful__key net_keys[] = {
      .help = "vit: learned factor of each residual branch, starting so; 0 = none"},
     {"mlp_ratio", FUL__REAL(NET, vit.mlp_ratio, 0, 1000), .above_min = true, .help = "vit: hidden width of the MLPs / width"},
     {"mlp", FUL__WORD(NET, vit.mlp, mlps), .help = "vit: fc2(gelu(fc1 x)), or gated with gelu or silu"},
+    {"weights", FUL__TEXT(NET, weights),
+     .help = "safetensors file to start from: torchvision's, timm's or a checkpoint; \"\" = drawn"},
     {NULL}};
 
 static const char *const optimizers[] = {"sgd", "adamw", NULL};

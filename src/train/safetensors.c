@@ -17,12 +17,14 @@
 
 enum { LENGTH_BYTES = 8, DATA_ALIGN = 64 };
 
-static const char *const dtype_names[] = {"F32", "I32"};
-enum { DTYPES = 2, DTYPE_BYTES = 4 };
+/* By ful__dtype. */
+static const char *const dtype_names[] = {"F32", "I32", "F16", "BF16", "F64", "I64"};
+static const size_t dtype_bytes[] = {4, 4, 2, 2, 8, 8};
+enum { DTYPES = 6, DTYPE_BYTES_MAX = 8, DATA_ALIGN_READ = 4 };
 
 static size_t tensor_bytes(const ful__st_tensor *t)
 {
-    return (size_t)t->count * DTYPE_BYTES;
+    return (size_t)t->count * dtype_bytes[t->dtype];
 }
 
 /* Checksums ------------------------------------------------------------------------------------------------------------- */
@@ -230,7 +232,7 @@ static ful_status read_shape(const char *name, const char *tensor, const json_t 
         out->shape[i] = json_integer_value(item);
         REFUSE_IF(!json_is_integer(item) || out->shape[i] < 0, "tensor '%s': a size of its shape must be a whole number >= 0",
                   tensor);
-        REFUSE_IF(__builtin_mul_overflow(out->count, out->shape[i], &out->count) || out->count > INT64_MAX / DTYPE_BYTES,
+        REFUSE_IF(__builtin_mul_overflow(out->count, out->shape[i], &out->count) || out->count > INT64_MAX / DTYPE_BYTES_MAX,
                   "tensor '%s': its shape is beyond the address space", tensor);
     }
     return FUL_OK;
@@ -248,7 +250,9 @@ static ful_status read_tensor(const char *name, const char *tensor, const json_t
     REFUSE_IF(!dtype, "tensor '%s' must have a dtype", tensor);
     int type = 0;
     while (type < DTYPES && strcmp(dtype, dtype_names[type]) != 0) type++;
-    REFUSE_IF(type == DTYPES, "tensor '%s' has the dtype '%.20s', and only F32 and I32 are known here", tensor, dtype);
+    REFUSE_IF(type == DTYPES, "tensor '%s' has the dtype '%.20s', and only F32, I32, F16, BF16, F64 and I64 are known here",
+              tensor, dtype);
+    out->dtype = (ful__dtype)type;
     FUL_TRY(read_shape(name, tensor, json_object_get(item, "shape"), out));
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
     REFUSE_IF(json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end),
@@ -259,8 +263,9 @@ static ful_status read_tensor(const char *name, const char *tensor, const json_t
     REFUSE_IF((size_t)(to - from) != tensor_bytes(out), "tensor '%s' has %lld bytes, and its shape asks for %zu", tensor,
               (long long)(to - from), tensor_bytes(out));
     out->name = tensor;
-    out->dtype = (ful__dtype)type;
     out->data = data + from;
+    REFUSE_IF(type <= FUL__I32 && (uintptr_t)out->data % DATA_ALIGN_READ != 0,
+              "the data of tensor '%s' must begin at a multiple of %d bytes", tensor, DATA_ALIGN_READ);
     return FUL_OK;
 }
 
@@ -311,7 +316,6 @@ static ful_status read_tensors(const char *name, json_t *json, const unsigned ch
         at += tensor_bytes(t);
     }
     REFUSE_IF(at != data + n_data, "behind the last tensor lie %zu bytes that belong to none", (size_t)(data + n_data - at));
-    REFUSE_IF((uintptr_t)data % DTYPE_BYTES != 0, "its data must begin at a multiple of %d bytes", DTYPE_BYTES);
     qsort(file->tensors, (size_t)file->n_tensors, sizeof *file->tensors, by_name);
     return FUL_OK;
 }
@@ -413,4 +417,43 @@ const char *ful__st_meta_get(const ful__st_file *file, const char *key)
     const ful__st_meta wanted = {.key = key};
     const ful__st_meta *found = bsearch(&wanted, file->meta, (size_t)file->n_meta, sizeof wanted, by_key);
     return found ? found->value : NULL;
+}
+
+/* Values ---------------------------------------------------------------------------------------------------------------- */
+
+static float from_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* IEEE half precision: 1 sign, 5 exponent, 10 fraction bits. */
+static float from_half(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h >> 15) << 31, exponent = (h >> 10) & 31u, fraction = h & 1023u;
+    if (exponent == 31) return from_bits(sign | 0x7F800000u | fraction << 13);
+    if (exponent > 0) return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+    const float small = (float)fraction * 0x1p-24f;
+    return sign ? -small : small;
+}
+
+bool ful__st_floats(const ful__st_tensor *t, float *out)
+{
+    const unsigned char *from = t->data;
+    if (t->dtype == FUL__I32 || t->dtype == FUL__I64) return false;
+    for (int64_t i = 0; i < t->count; i++, from += dtype_bytes[t->dtype]) {
+        uint16_t half;
+        double wide;
+        if (t->dtype == FUL__F32) {
+            memcpy(&out[i], from, sizeof *out);
+        } else if (t->dtype == FUL__F64) {
+            memcpy(&wide, from, sizeof wide);
+            out[i] = (float)wide;
+        } else {
+            memcpy(&half, from, sizeof half);
+            out[i] = t->dtype == FUL__F16 ? from_half(half) : from_bits((uint32_t)half << 16);
+        }
+    }
+    return true;
 }

@@ -18,14 +18,15 @@
 /* Limits of what is read; a file beyond them is refused. */
 enum { FUL__ST_HEADER_MAX = 100000000, FUL__ST_TENSORS_MAX = 1 << 20, FUL__ST_NAME_MAX = 255, FUL__ST_RANK_MAX = 8 };
 
-typedef enum ful__dtype { FUL__F32 = 0, FUL__I32 } ful__dtype;
+/* Files of ours have F32 and I32; the others are read in those of other programs. */
+typedef enum ful__dtype { FUL__F32 = 0, FUL__I32, FUL__F16, FUL__BF16, FUL__F64, FUL__I64 } ful__dtype;
 
 typedef struct ful__st_tensor {
     const char *name;
     ful__dtype dtype;
     int rank;
     int64_t shape[FUL__ST_RANK_MAX], count;
-    const void *data; /* little-endian; in a file read: 4-byte aligned */
+    const void *data; /* little-endian; in a file read: aligned to 4 bytes where it is F32 or I32 */
 } ful__st_tensor;
 
 typedef struct ful__st_meta {
@@ -45,6 +46,8 @@ void ful__st_close(ful__st_file **file);
 int ful__st_count(const ful__st_file *file);
 const ful__st_tensor *ful__st_tensor_at(const ful__st_file *file, int i);       /* in the order of the names; borrowed */
 const ful__st_tensor *ful__st_find(const ful__st_file *file, const char *name); /* NULL when absent; borrowed */
-const char *ful__st_meta_get(const ful__st_file *file, const char *key);        /* NULL when absent; borrowed */
+/* Values of F32, F16, BF16 or F64 as floats; false for the other types. */
+bool ful__st_floats(const ful__st_tensor *t, float *out);
+const char *ful__st_meta_get(const ful__st_file *file, const char *key); /* NULL when absent; borrowed */
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/mem.h"
 #include "train/config.h"
 #include "train/run.h"
@@ -73,6 +74,28 @@ static uint64_t hash_backbone(const ful__run *run)
     return h;
 }
 
+/* Where the run goes on from a checkpoint, that has them all, and the file is not needed. */
+static ful_status read_weights(ful__run *run)
+{
+    const ful_net_config *c = &run->config.net;
+    ful_weights_info info;
+    char *last = NULL;
+    if (!*c->weights) return FUL_OK;
+    if (run->options.resume) {
+        FUL_TRY(ful__folder_path(run, "last.safetensors", &last));
+        const bool resumes = ful__path_exists(last);
+        ful__free(last);
+        if (resumes) return FUL_OK;
+    }
+    FUL_TRY(ful_net_read_weights(run->net, c->arch, c->weights, true, &info));
+    ful__log(FUL_LOG_INFO, "starting from %d tensors of '%s', named as in %s; %d are drawn", info.read, c->weights, info.names,
+             info.fresh);
+    if (info.file_classes > 0)
+        ful__log(FUL_LOG_INFO, "the classifier is drawn: the file's has %d classes, and the data %d", info.file_classes,
+                 c->classes);
+    return FUL_OK;
+}
+
 static ful_status create_net(ful__run *run)
 {
     ful_graph *graph = NULL;
@@ -88,6 +111,7 @@ static ful_status create_net(ful__run *run)
     FUL_TRY(ful__calloc(&run->tensors, (size_t)n, sizeof *run->tensors, "a list of parameters"));
     for (; run->n_tensors < n; run->n_tensors++)
         FUL_TRY(ful_net_tensor(run->net, run->n_tensors, &run->tensors[run->n_tensors]));
+    FUL_TRY(read_weights(run));
     run->init_hash = hash_backbone(run);
     return FUL_OK;
 }

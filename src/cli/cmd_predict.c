@@ -121,8 +121,14 @@ static void show_image(const ful_model *model, const ful_explanation *e, bool ex
     int top[TOP];
     const int n = top_classes(e, top);
     printf("%s\n", e->image);
-    for (int i = 0; i < n; i++)
-        printf("  %6.2f %%  %s\n", 100.0 * (double)e->prob[top[i]], ful_model_class_name(model, top[i]));
+    for (int i = 0; i < n; i++) {
+        const char *name = ful_model_class_name(model, top[i]);
+        printf("  %6.2f %%  ", 100.0 * (double)e->prob[top[i]]);
+        if (*name)
+            printf("%s\n", name);
+        else
+            printf("class %d\n", top[i]);
+    }
     for (int l = 0; l < e->n_layers; l++) show_layer(&e->layers[l], explain);
 }
 

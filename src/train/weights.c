@@ -229,8 +229,9 @@ static ful_status copy_all(loader *l)
         char name[FUL__WEIGHT_NAME_MAX] = "?";
         ful_tensor t;
         FUL_TRY(ful_net_tensor(l->net, k, &t));
-        const ful__st_tensor *from = their_name(l, l->naming, t.name, name) ? ful__st_find(l->file, name) : NULL;
-        if (is_site(t.name) && !(from && same_shape(&t, from))) {
+        const bool named = their_name(l, l->naming, t.name, name);
+        const ful__st_tensor *from = named ? ful__st_find(l->file, name) : NULL;
+        if (is_site(t.name) && (!named || l->own) && !(from && same_shape(&t, from))) {
             l->info.fresh++;
         } else if (from) {
             for (int i = 0; i < ful__st_count(l->file); i++) l->used[i] |= ful__st_tensor_at(l->file, i) == from;

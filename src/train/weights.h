@@ -4,7 +4,7 @@
  * is about a module ("stage{s}.{i}.conv1", whose tensors keep their ".weight", ".running_mean" …) or, where their tensor has no
  * such ending, about one tensor.
  *
- *   ours     {s} a stage, from 1, and {i} a block of it, from 0
+ *   ours     {s} a stage, from 1, and {i} a block of it, from 0; "block{s}" where there are no stages
  *   theirs   {s-1}, {2s-1}, …: a factor, a variable, a number added. Variables: s, i, b the block counted over all stages,
  *            n the number of all blocks, m the number of stages
  *   when     "+expand-se": only in blocks that have the first and not the second; NULL: in all

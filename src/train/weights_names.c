@@ -123,6 +123,38 @@ static const ful__name_rule timm_mixer[] = {{"stem.conv", "stem.proj", NULL},
                                             {"fc", "head", NULL},
                                             {NULL, NULL, NULL}};
 
+static const ful__name_rule torchvision_vit[] = {
+    {"embed", "conv_proj", NULL},
+    {"tokens.cls", "class_token", NULL},
+    {"tokens.pos", "encoder.pos_embedding", NULL},
+    {"block{s}.norm1", "encoder.layers.encoder_layer_{s-1}.ln_1", NULL},
+    {"block{s}.attn.qkv.weight", "encoder.layers.encoder_layer_{s-1}.self_attention.in_proj_weight", NULL},
+    {"block{s}.attn.qkv.bias", "encoder.layers.encoder_layer_{s-1}.self_attention.in_proj_bias", NULL},
+    {"block{s}.attn.proj", "encoder.layers.encoder_layer_{s-1}.self_attention.out_proj", NULL},
+    {"block{s}.norm2", "encoder.layers.encoder_layer_{s-1}.ln_2", NULL},
+    {"block{s}.ffn.fc1", "encoder.layers.encoder_layer_{s-1}.mlp.0", NULL},
+    {"block{s}.ffn.fc2", "encoder.layers.encoder_layer_{s-1}.mlp.3", NULL},
+    {"norm", "encoder.ln", NULL},
+    {"fc", "heads.head", NULL},
+    {NULL, NULL, NULL}};
+
+static const ful__name_rule timm_vit[] = {{"embed", "patch_embed.proj", NULL},
+                                          {"tokens.cls", "cls_token", NULL},
+                                          {"tokens.pos", "pos_embed", NULL},
+                                          {"block{s}.norm1", "blocks.{s-1}.norm1", NULL},
+                                          {"block{s}.attn.qkv", "blocks.{s-1}.attn.qkv", NULL},
+                                          {"block{s}.attn.q_norm", "blocks.{s-1}.attn.q_norm", NULL},
+                                          {"block{s}.attn.k_norm", "blocks.{s-1}.attn.k_norm", NULL},
+                                          {"block{s}.attn.proj", "blocks.{s-1}.attn.proj", NULL},
+                                          {"block{s}.scale1.weight", "blocks.{s-1}.ls1.gamma", NULL},
+                                          {"block{s}.norm2", "blocks.{s-1}.norm2", NULL},
+                                          {"block{s}.ffn.fc1", "blocks.{s-1}.mlp.fc1", NULL},
+                                          {"block{s}.ffn.fc2", "blocks.{s-1}.mlp.fc2", NULL},
+                                          {"block{s}.scale2.weight", "blocks.{s-1}.ls2.gamma", NULL},
+                                          {"norm", "norm", NULL},
+                                          {"fc", "head", NULL},
+                                          {NULL, NULL, NULL}};
+
 static const ful__naming namings[] = {{"torchvision and timm", "resnet", resnet, 0},
                                       {"torchvision", "mobilenet_v2", torchvision_mobilenet_v2, 0},
                                       {"timm", "mobilenet_v2", timm_mobilenet_v2, 0},
@@ -131,6 +163,8 @@ static const ful__naming namings[] = {{"torchvision and timm", "resnet", resnet,
                                       {"torchvision", "convnext", torchvision_convnext, 0},
                                       {"timm", "convnext", timm_convnext, 0},
                                       {"timm", "mixer", timm_mixer, 0},
+                                      {"torchvision", "vit", torchvision_vit, 0},
+                                      {"timm", "vit", timm_vit, 0},
                                       {NULL, NULL, NULL, 0}};
 
 const ful__naming *ful__namings(void)
@@ -153,6 +187,10 @@ void ful__name_generalise(const char *name, char out[FUL__WEIGHT_NAME_MAX], ful_
             rest += used;
             snprintf(head, sizeof head, "stage{s}.{i}.");
         }
+    }
+    if (sscanf(name, "block%6d.%n", &vars->s, &used) == 1 && used > 0) {
+        rest = name + used;
+        snprintf(head, sizeof head, "block{s}.");
     }
     snprintf(out, FUL__WEIGHT_NAME_MAX, "%s%s", head, rest);
 }

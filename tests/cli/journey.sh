@@ -4,6 +4,7 @@
 set -u
 F=$(realpath "$1")
 image=$(dirname "$(realpath "$0")")/../fuzz/corpus/image/rgb.png
+W=$(realpath "$(dirname "$0")")/../train/weights
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
 export XDG_CACHE_HOME="$T/cache" LC_ALL=C
@@ -96,6 +97,16 @@ printf 'P6' >not.png
 code=$?
 holds "a bad image is named" err 'not.png'
 ok "and is exit 3" test $code = 3
+
+ok "another program's weights as a checkpoint" "$F" import "$W/resnet8.safetensors" --set net.arch=resnet8 --set net.width=4 --set net.height=12 --out other.safetensors
+holds "import says whose names" out 'named as in torchvision and timm'
+ok "which can be inspected" "$F" inspect other.safetensors
+ok "a training starts from the weights" "$F" train config.yaml --set net.width=4 --set "net.weights=$W/resnet8.safetensors" --set train.epochs=1 --threads 1 --out finetuned --verbose
+holds "and says what is drawn" err 'the classifier is drawn: .* 5 classes, and the data 10'
+"$F" import "$W/mixer_s.safetensors" --set net.arch=resnet8 --out no.safetensors >out 2>err
+code=$?
+holds "weights of another net are refused by name" err 'no classifier with a name known for resnet8'
+ok "and that is exit 3" test $code = 3
 
 cat >plan.yaml <<'YAML'
 study: tiny

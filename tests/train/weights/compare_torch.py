@@ -38,6 +38,9 @@ NETS = [
     ("convnext_tiny", "timm", lambda: timm.create_model("convnext_tiny"), 96),
     ("mixer_s", "timm", lambda: timm.create_model("mixer_s16_224"), 224),
     ("mixer_b", "timm", lambda: timm.create_model("mixer_b16_224"), 224),
+    ("vit_tiny", "timm", lambda: timm.create_model("vit_tiny_patch16_224"), 224),
+    ("vit_small", "timm", lambda: timm.create_model("vit_small_patch16_224"), 224),
+    ("vit_base", "torchvision", lambda: torchvision.models.vit_b_16(), 224),
 ]
 
 program, wanted = sys.argv[1], sys.argv[2:]

@@ -1,0 +1,1 @@
+"$F" import weights.safetensors --set net.arch=resnet50 --out x.safetensors

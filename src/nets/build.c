@@ -215,6 +215,24 @@ void ful__add_sites(ful__builder *b, const char *at)
         if (strcmp(b->config->moe[i].at, at) == 0) add_site_at(b, i, at, &number);
 }
 
+const ful_moe_site *ful__replacing_site(ful__builder *b, int i)
+{
+    const ful_moe_site *found = NULL;
+    for (int s = 0; s < b->config->n_moe && b->status == FUL_OK; s++) {
+        const ful_moe_site *site = &b->config->moe[s];
+        if (site->place != FUL_PLACE_REPLACE || !ful__site_covers(site->at, i, b->n_blocks)) continue;
+        if (found)
+            b->status = ful__fail(FUL_ERR_CONFIG,
+                                  "cannot place mixtures at=%.31s and at=%.31s in %s: both would replace the MLP of block%d",
+                                  found->at, site->at, b->arch->name, i);
+        else if (!site->dense && site->moe.expert != FUL_EXPERT_MLP)
+            b->status = ful__fail(FUL_ERR_CONFIG, "cannot place moe item %d at=%.31s with expert=%s: in %s it must be mlp",
+                                  s + 1, site->at, site->moe.expert == FUL_EXPERT_CONV ? "conv" : "dwconv", b->arch->name);
+        found = site;
+    }
+    return found;
+}
+
 void ful__add_block_sites(ful__builder *b, int block)
 {
     char at[32];
@@ -222,7 +240,7 @@ void ful__add_block_sites(ful__builder *b, int block)
     snprintf(at, sizeof at, "block%d", block);
     for (int i = 0; i < b->config->n_moe; i++) {
         const ful_moe_site *site = &b->config->moe[i];
-        if (!ful__site_covers(site->at, block, b->stages)) continue;
+        if (!ful__site_covers(site->at, block, b->n_blocks)) continue;
         if (site->place == FUL_PLACE_REPLACE)
             number++; /* stands in the block */
         else

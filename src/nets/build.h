@@ -19,6 +19,7 @@ typedef struct ful__builder {
     const ful__arch *arch;
     int width; /* channels of the first stage */
     int stages;
+    int n_blocks;            /* that a place may name one by one; 0: none */
     int blocks_done, blocks; /* residual blocks so far and in all: stochastic depth */
     ful_batchnorm_attr norm; /* of batch-norms to come */
     ful_node end;            /* the layer last appended */
@@ -85,6 +86,8 @@ int ful__stage_blocks(ful__builder *b, int stage, int blocks, bool first_changes
 /* The sites appended at "head"; after the blocks of a stage, or after a block, those placed there. */
 void ful__add_sites(ful__builder *b, const char *at);
 void ful__add_block_sites(ful__builder *b, int block);
+/* The site that stands in the place of the MLP of a block, from 1; NULL: none does. It may be only one, of MLP experts. */
+const ful_moe_site *ful__replacing_site(ful__builder *b, int block);
 /* Whether a place means block 1..blocks: "block<i>", the last n "last<n>", every n-th "every<n>". */
 bool ful__site_covers(const char *at, int block, int blocks);
 void ful__add_stage_sites(ful__builder *b, int stage);

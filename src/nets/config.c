@@ -119,13 +119,23 @@ static bool has_blocks(const ful__builder *b)
     return b->arch->build == ful__build_vit;
 }
 
+/* Blocks with an MLP, which a place may name one by one. */
+static int count_blocks(const ful__builder *b)
+{
+    int blocks = has_blocks(b) ? b->stages : 0;
+    for (int s = 0; s < 4 && b->arch->build == ful__build_convnext; s++) blocks += b->arch->blocks[s];
+    return blocks;
+}
+
 /* Whether the net has this place, a stage or blocks. */
 static bool is_place(const ful__builder *b, const char *at)
 {
-    for (int i = 1; i <= b->stages; i++) {
+    for (int i = 1; i <= b->n_blocks; i++)
+        if (ful__site_covers(at, i, b->n_blocks)) return true;
+    for (int i = 1; i <= b->stages && !has_blocks(b); i++) {
         char stage[32];
         snprintf(stage, sizeof stage, "stage%d", i);
-        if (has_blocks(b) ? ful__site_covers(at, i, b->stages) : strcmp(at, stage) == 0) return true;
+        if (strcmp(at, stage) == 0) return true;
     }
     return false;
 }
@@ -209,6 +219,7 @@ static ful_status check_config(ful__builder *b)
     FUL_TRY(check_int("the number of moe items", c->n_moe, 0, FUL_MOE_SITES_MAX));
     b->width = c->width ? c->width : b->arch->width;
     b->stages = c->depth ? c->depth : b->arch->stages;
+    b->n_blocks = count_blocks(b);
     for (int i = 0; i < c->n_moe; i++) FUL_TRY(check_site(b, i));
     return has_blocks(b) ? ful__vit_check(b) : check_no_vit(b);
 }

@@ -113,25 +113,6 @@ static void add_mlp(ful__builder *b, const char *block, const ful_moe_site *site
     add_branch_end(b, x, block, "scale2", name);
 }
 
-/* The site that replaces the MLP of block i; it may be only one. */
-static const ful_moe_site *replacing(ful__builder *b, int i)
-{
-    const ful_moe_site *found = NULL;
-    for (int s = 0; s < b->config->n_moe && b->status == FUL_OK; s++) {
-        const ful_moe_site *site = &b->config->moe[s];
-        if (site->place != FUL_PLACE_REPLACE || !ful__site_covers(site->at, i, b->stages)) continue;
-        if (found)
-            b->status = ful__fail(FUL_ERR_CONFIG,
-                                  "cannot place mixtures at=%.31s and at=%.31s in %s: both would replace the MLP of block%d",
-                                  found->at, site->at, b->arch->name, i);
-        else if (!site->dense && site->moe.expert != FUL_EXPERT_MLP)
-            b->status = ful__fail(FUL_ERR_CONFIG, "cannot place moe item %d at=%.31s with expert=%s: in %s it must be mlp",
-                                  s + 1, site->at, site->moe.expert == FUL_EXPERT_CONV ? "conv" : "dwconv", b->arch->name);
-        found = site;
-    }
-    return found;
-}
-
 void ful__build_vit(ful__builder *b)
 {
     const ful_take_attr first = {0};
@@ -141,7 +122,7 @@ void ful__build_vit(ful__builder *b)
         char block[32];
         snprintf(block, sizeof block, "block%d", i);
         add_attention(b, block);
-        add_mlp(b, block, replacing(b, i));
+        add_mlp(b, block, ful__replacing_site(b, i));
         ful__add_block_sites(b, i);
     }
     if (b->status == FUL_OK && b->config->vit.pool == FUL_VIT_POOL_TOKEN)

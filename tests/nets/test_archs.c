@@ -160,6 +160,34 @@ static void test_mixtures_run(void **state)
         for (int k = 0; k < c.n_moe; k++) c.moe[k].moe.capacity_permille = 0;
         run_and_count(&c, 3);
     }
+    /* In the place of a ConvNeXt block's MLP: per position and per image; the dense twin has the same MACs. */
+    static const ful_token tokens[] = {FUL_TOKEN_PIXEL, FUL_TOKEN_IMAGE};
+    for (int i = 0; i < 2; i++) {
+        ful_account mixture, twin;
+        ful_graph *g = NULL;
+        c = family_config("convnext_atto", 16, 3, 5);
+        ful_moe_site *site = add_site(&c, "last2", 32, 0);
+        ful_moe_defaults(&site->moe, FUL_EXPERT_MLP);
+        snprintf(site->at, sizeof site->at, i ? "block3" : "last2");
+        site->place = FUL_PLACE_REPLACE;
+        site->moe.token = tokens[i];
+        site->moe.hidden = 32;
+        site->moe.capacity_permille = 0;
+        run_and_count(&c, 3);
+        assert_ok(ful_net_build_graph(&c, &g));
+        assert_true(find_node(g, i ? "stage2.0.moe" : "stage4.1.moe") >= 0 && find_node(g, "stage4.0.dw") >= 0);
+        assert_int_equal(find_node(g, i ? "stage2.0.fc1" : "stage4.1.fc1"), -1);
+        assert_ok(ful_graph_account(g, &mixture));
+        ful_graph_destroy(&g);
+        site->dense = 64;
+        assert_ok(ful_net_build_graph(&c, &g));
+        assert_ok(ful_graph_account(g, &twin));
+        ful_graph_destroy(&g);
+        assert_int_equal(twin.macs, mixture.macs - mixture.macs_router);
+        ful_account_deinit(&mixture);
+        ful_account_deinit(&twin);
+        run_and_count(&c, 3);
+    }
     c = net_config("mlp", 8, 1, 4);
     c.depth = 3;
     c.width = 12;

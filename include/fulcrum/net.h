@@ -59,7 +59,7 @@ typedef struct ful_net_config {
     char stem[16];           /* auto | small | large: whether the first layers keep an image's size or take a quarter of its
                                 side (resnets: 3x3, or 7x7/2 + max-pool); auto = small up to 64 px (default auto) */
     ful_vit_config vit;
-    char weights[1024];      /* file a training starts from (ful_net_read_weights; nothing below reads it); "" = as drawn */
+    char weights[1024]; /* file a training starts from (ful_net_read_weights; nothing below reads it); "" = as drawn */
     int n_moe;
     ful_moe_site moe[FUL_MOE_SITES_MAX];
 } ful_net_config;

@@ -72,8 +72,8 @@ INLINE void FN(apply_strip)(const bn_span *s, const bn_affine *f, const float *x
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
-            vf value = (vget(x + p, tail) - mean[v]) * a[v] + beta[v];
-            if (add) value += vget(residual + p, tail);
+            vf value = (FN(next)(x + p, tail) - mean[v]) * a[v] + beta[v];
+            if (add) value += FN(next)(residual + p, tail);
             if (relu) value = vrelu(value);
             FN(result)(y + p, value, tail, stream);
             if (near) vput(near + p, value, tail);
@@ -108,10 +108,10 @@ static TARGET void FN(apply)(const bn_span *s, const bn_affine *f, const float *
  */
 INLINE vf FN(through)(const bn_mask mask, const bool two, const bn_grad *t, int64_t p, vf e, vf a, vf beta, const int tail)
 {
-    vf dy = vget(t->dy + p, tail);
-    if (two) dy += vget(t->dy_more + p, tail);
+    vf dy = FN(next)(t->dy + p, tail);
+    if (two) dy += FN(next)(t->dy_more + p, tail);
     if (mask == BN_MASK_X) return vwhere_positive(e * a + beta, dy);
-    if (mask == BN_MASK_Y) return vwhere_positive(vget(t->y + p, tail), dy);
+    if (mask == BN_MASK_Y) return vwhere_positive(FN(next)(t->y + p, tail), dy);
     return dy;
 }
 
@@ -132,7 +132,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
         for (int k = 0; k < nv * unroll; k++) {
             const int v = k % nv;
             const int64_t p = at + k / nv * width + v * LANES;
-            const vf e = vget(t->x + p, tail) - mean[v];
+            const vf e = FN(next)(t->x + p, tail) - mean[v];
             const vf g = FN(through)(mask, two, t, p, e, a[v], beta[v], tail);
             if (keep) vput(t->g + p, g, tail);
             s1[k] += g;
@@ -142,7 +142,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
-            const vf e = vget(t->x + p, tail) - mean[v];
+            const vf e = FN(next)(t->x + p, tail) - mean[v];
             const vf g = FN(through)(mask, two, t, p, e, a[v], beta[v], tail);
             if (keep) vput(t->g + p, g, tail);
             s1[v] += g;
@@ -202,7 +202,7 @@ INLINE void FN(dx_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t,
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
-            const vf e = vget(t->x + p, tail) - mean[v];
+            const vf e = FN(next)(t->x + p, tail) - mean[v];
             const vf g = FN(through)(mask, two, t, p, e, a[v], beta[v], tail);
             FN(result)(dx + p, a[v] * (g - m1[v] - e * m2[v]), tail, stream);
         }

@@ -28,8 +28,24 @@ typedef struct ful__blocked_product {
     bool relu;
 } ful__blocked_product;
 
+/*
+ * The product that sums over the rows: the gradient of the weights. AVX2 at least.
+ *
+ *   v [v_blocks][rows][B]   e [e_blocks][rows][B]   out [v_blocks*B][width], of which e_blocks*B columns are written
+ *   out[c][d] (+)= sum over r = 0, 1, … of v[c/B][r][c%B] * e[d/B][r][d%B]
+ */
+typedef struct ful__blocked_outer {
+    const float *v, *e;
+    float *out;
+    int64_t v_block, e_block, width; /* floats between blocks of v, of e, between rows of out */
+    int v_blocks, e_blocks, rows;
+    bool add; /* to what is there */
+} ful__blocked_outer;
+
 /* Of the CPU level in force. */
 typedef void (*ful__blocked_fn)(const ful__blocked_product *p);
 ful__blocked_fn ful__blocked_multiply(void);
+typedef void (*ful__blocked_outer_fn)(const ful__blocked_outer *p);
+ful__blocked_outer_fn ful__blocked_multiply_outer(void);
 
 #endif

@@ -118,3 +118,50 @@ TARGET static void FN(multiply)(const ful__blocked_product *p)
         r += rows;
     }
 }
+
+/* R rows and N blocks of columns of the outer product. */
+INLINE void FN(outer_rows)(const ful__blocked_outer *p, const float *v, const float *e, float *out, const int R, const int N)
+{
+    vf sum[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < R * N; i++) sum[i] = p->add ? vload(out + (i / N) * p->width + (i % N) * LANES) : (vf){0};
+    for (int r = 0; r < p->rows; r++, v += LANES, e += LANES) {
+        vf w[3];
+#pragma GCC unroll 3
+        for (int n = 0; n < N; n++) w[n] = vload(e + n * p->e_block);
+#pragma GCC unroll 16
+        for (int c = 0; c < R; c++) {
+            const vf a = vset(v[c]);
+#pragma GCC unroll 3
+            for (int n = 0; n < N; n++) sum[c * N + n] = vfma(a, w[n], sum[c * N + n]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < R * N; i++) vstore(out + (i / N) * p->width + (i % N) * LANES, sum[i]);
+}
+
+/* All rows of N blocks of columns from block d on. */
+INLINE void FN(outer_columns)(const ful__blocked_outer *p, int d, const int R, const int N)
+{
+    const float *e = p->e + d * p->e_block;
+    for (int c = 0; c < p->v_blocks * LANES; c += R)
+        FN(outer_rows)(p, p->v + c / LANES * p->v_block + c % LANES, e, p->out + c * p->width + d * LANES, R, N);
+}
+
+/* With 16 registers, three blocks of columns: twelve sums hide the latency of an addition, eight just about. */
+TARGET static void FN(multiply_outer)(const ful__blocked_outer *p)
+{
+    int d = 0;
+    for (int left = p->e_blocks; left > 0; left = p->e_blocks - d) {
+        if (LANES == 8 && left >= 3 && left != 4) {
+            FN(outer_columns)(p, d, OUTER_ROWS, 3);
+            d += 3;
+        } else if (left >= 2) {
+            FN(outer_columns)(p, d, OUTER_ROWS, 2);
+            d += 2;
+        } else {
+            FN(outer_columns)(p, d, OUTER_ROWS_1, 1);
+            d += 1;
+        }
+    }
+}

@@ -231,7 +231,8 @@ void ful__depthwise_forward(const ful__depthwise *d, const ful__run *run, bool h
 static void weigh(const dw_pass *p, int64_t map, const float *dy, float *sums)
 {
     const int64_t block = p->d->block, taps = taps_of(p->d);
-    float one[(DW_KERNEL_MAX * DW_KERNEL_MAX + 1) * 16] = {0};
+    float one[(DW_KERNEL_MAX * DW_KERNEL_MAX + 1) * 16];
+    memset(one, 0, (size_t)((taps + 1) * block) * sizeof *one);
     p->kernels->weigh(&p->forward, p->run->x[0] + map * p->x_map, dy, one);
     if (p->db) p->kernels->total(dy, p->y_map / block, one + taps * block);
     for (int64_t j = 0; j < (taps + 1) * block; j++) sums[j] += one[j];

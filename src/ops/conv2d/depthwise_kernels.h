@@ -3,12 +3,13 @@
  * Depthwise convolution of one map [h][w][B] of B channels, LANES of them at a time. Compiled once a CPU level.
  *
  * The rows of the source that an output row needs stand in a ring of K rows in the first-level cache, with zeros where the
- * padding (and, for dx of a stride, the gaps) would be. So the inner loops know no borders. Each vector of the ring serves up
+ * padding would be. So the inner loops know no borders. Each vector of the ring serves up
  * to K taps of up to PIXELS outputs, whose sums stay in registers.
  */
-enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES == 16 ? 8 : 4 };
+enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES >= 8 ? 8 : 4 };
 
-/* Where the source and the output of a walk lie for one tile of output columns. */
+/* Where the source and the output of a walk lie for one tile of output columns. With gaps (up U = 2) the ring keeps the source
+ * without them, and tiles begin at even columns. */
 typedef struct FN(ring) {
     vf cell[DW_KERNEL_MAX][DW_CELLS];
     int next;        /* first row of the source that is not in it yet */
@@ -16,57 +17,55 @@ typedef struct FN(ring) {
     int at;          /* the cell of column `first` */
 } FN(ring);
 
-INLINE void FN(ring_start)(FN(ring) * ring, const dw_walk *w, int out, int count, const int K, const int S)
+INLINE void FN(ring_start)(FN(ring) * ring, const dw_walk *w, int out, int count, const int K, const int S, const int U)
 {
-    const int U = w->up, begin = out * S - w->pad_w, end = begin + (count - 1) * S + K; /* in the grid with gaps */
+    const int begin = U == 2 ? out / 2 - w->pad_w / 2 : out * S - w->pad_w; /* column of the source in cell 0 */
+    const int cells = U == 2 ? (count + 1) / 2 + K / 2 : (count - 1) * S + K;
     ring->next = 0;
-    ring->first = begin <= 0 ? 0 : (begin + U - 1) / U;
-    ring->last = (end + U - 1) / U < w->src_w ? (end + U - 1) / U : w->src_w;
-    ring->at = ring->first * U - begin;
-    const int cells = end - begin, inside = ring->at + (ring->last - ring->first - 1) * U + 1;
+    ring->first = begin <= 0 ? 0 : begin;
+    ring->last = begin + cells < w->src_w ? begin + cells : w->src_w;
+    ring->at = ring->first - begin;
+    const int inside = ring->at + ring->last - ring->first;
     for (int k = 0; k < K; k++)
         for (int i = 0; i < cells; i++)
-            if (U > 1 || i < ring->at || i >= inside) ring->cell[k][i] = (vf){0};
+            if (i < ring->at || i >= inside) ring->cell[k][i] = (vf){0};
 }
 
 /* Brings in the source's rows up to `row`. */
 INLINE void FN(ring_fill)(FN(ring) * ring, const dw_walk *w, const float *src, int row, const int K)
 {
-    const int U = w->up, last = row < w->src_h - 1 ? row : w->src_h - 1;
+    const int last = row < w->src_h - 1 ? row : w->src_h - 1;
     for (; ring->next <= last; ring->next++) {
         vf *to = ring->cell[ring->next % K] + ring->at;
         const float *from = src + ((int64_t)ring->next * w->src_w + ring->first) * FN(BLOCK);
         const int count = ring->last - ring->first;
-        if (U == 1)
-            for (int i = 0; i < count; i++) {
-                to[i] = vload(from + i * FN(BLOCK));
-                __builtin_prefetch(from + i * FN(BLOCK) + DW_AHEAD);
-            }
-        else
-            for (int i = 0; i < count; i++) to[i * U] = vload(from + i * FN(BLOCK));
+        for (int i = 0; i < count; i++) {
+            to[i] = vload(from + i * FN(BLOCK));
+            __builtin_prefetch(from + i * FN(BLOCK) + DW_AHEAD);
+        }
     }
 }
 
 /* The rows of the ring that output row `out` reads, and the row of the kernel each meets; returns how many there are. */
 INLINE int FN(ring_rows)(FN(ring) * ring, const dw_walk *w, const float *src, int out, const vf **rows, int *taps, const int K,
-                         const int S)
+                         const int S, const int U)
 {
     const int top = out * S - w->pad_h;
     int count = 0;
-    FN(ring_fill)(ring, w, src, (top + K - 1) / w->up, K);
+    FN(ring_fill)(ring, w, src, (top + K - 1) / U, K);
     for (int k = 0; k < K; k++) {
         const int row = top + k;
-        if (row < 0 || row % w->up != 0 || row / w->up >= w->src_h) continue;
-        rows[count] = ring->cell[row / w->up % K];
+        if (row < 0 || row % U != 0 || row / U >= w->src_h) continue;
+        rows[count] = ring->cell[row / U % K];
         taps[count++] = k;
     }
     return count;
 }
 
 /* Output columns a tile can have. */
-INLINE int FN(tile)(const dw_walk *w, const int K, const int S)
+INLINE int FN(tile)(const dw_walk *w, const int K, const int S, const int U)
 {
-    const int most = (DW_CELLS - K) / S + 1;
+    const int most = U == 2 ? 2 * (DW_CELLS - K) : (DW_CELLS - K) / S + 1;
     return w->out_w < most ? w->out_w : most;
 }
 
@@ -109,20 +108,59 @@ INLINE void FN(slide_row)(const vf *const *rows, const int *taps, int n_rows, co
     for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 1, K, S, relu);
 }
 
+/* The same with gaps between the source's columns: output 2 j meets the taps E, E + 2, … and output 2 j + 1 the others, from
+ * cell j on and from cell j + 1 - E on. E: 1 where the padding is odd. */
+INLINE void FN(pixels_up)(const vf *const *rows, const int *taps, int n_rows, const float *weights, float *out, float *far,
+                          int pair, const int N, const int K, const int E)
+{
+    vf sum[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) sum[i] = (vf){0};
+    for (int r = 0; r < n_rows; r++) {
+        const vf *x = rows[r] + pair;
+        const float *w = weights + taps[r] * K * FN(BLOCK);
+#pragma GCC unroll 8
+        for (int kx = 0; kx < K; kx++) {
+            const vf tap = vload(w + kx * FN(BLOCK));
+            const int odd = (kx + E) % 2, from = odd ? (kx + 1 - E) / 2 : (kx - E) / 2;
+#pragma GCC unroll 8
+            for (int i = odd; i < N; i += 2) sum[i] = vfma(x[i / 2 + from], tap, sum[i]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) vstore(out + (2 * pair + i) * FN(BLOCK), sum[i]);
+    if (!far) return;
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) vstream(far + (2 * pair + i) * FN(BLOCK), sum[i]);
+}
+
+INLINE void FN(slide_row_up)(const vf *const *rows, const int *taps, int n_rows, const float *weights, float *out, float *far,
+                             int count, const int K, const int E)
+{
+    int i = 0;
+    for (; i + 8 <= count; i += 8) FN(pixels_up)(rows, taps, n_rows, weights, out, far, i / 2, 8, K, E);
+    for (; i + 2 <= count; i += 2) FN(pixels_up)(rows, taps, n_rows, weights, out, far, i / 2, 2, K, E);
+    if (i < count) FN(pixels_up)(rows, taps, n_rows, weights, out, far, i / 2, 1, K, E);
+}
+
 INLINE void FN(slide_tiles)(const dw_walk *w, const float *src, const float *weights, vf start, float *out, float *far,
-                            const int K, const int S, const bool relu)
+                            const int K, const int S, const int U, const int E, const bool relu)
 {
     FN(ring) ring;
     const vf *rows[DW_KERNEL_MAX];
     int taps[DW_KERNEL_MAX];
-    const int tile = FN(tile)(w, K, S);
+    const int tile = FN(tile)(w, K, S, U);
     for (int x = 0; x < w->out_w; x += tile) {
         const int count = w->out_w - x < tile ? w->out_w - x : tile;
-        FN(ring_start)(&ring, w, x, count, K, S);
+        FN(ring_start)(&ring, w, x, count, K, S, U);
         for (int y = 0; y < w->out_h; y++) {
-            const int n_rows = FN(ring_rows)(&ring, w, src, y, rows, taps, K, S);
+            const int n_rows = FN(ring_rows)(&ring, w, src, y, rows, taps, K, S, U);
             const int64_t at = ((int64_t)y * w->out_w + x) * FN(BLOCK);
-            FN(slide_row)(rows, taps, n_rows, weights, start, out + at, far ? far + at : NULL, count, K, S, relu);
+            float *to_far = far ? far + at : NULL;
+            if (U == 2)
+                FN(slide_row_up)(rows, taps, n_rows, weights, out + at, to_far, count, K, E);
+            else
+                FN(slide_row)(rows, taps, n_rows, weights, start, out + at, to_far, count, K, S, relu);
         }
     }
 }
@@ -135,16 +173,16 @@ INLINE bool FN(board_fits)(const dw_walk *w, const int K, const int S)
 
 INLINE void FN(board_fill)(vf *cell, const dw_walk *w, const float *src, const int K, const int S)
 {
-    const int width = (w->out_w - 1) * S + K, height = (w->out_h - 1) * S + K, U = w->up;
+    const int width = (w->out_w - 1) * S + K, height = (w->out_h - 1) * S + K;
+    const int first = w->pad_w, last = w->src_w + first < width ? w->src_w + first : width; /* cells of a row of the source */
     for (int y = 0; y < height; y++, cell += width) {
         const int row = y - w->pad_h;
-        const bool empty = row < 0 || row % U != 0 || row / U >= w->src_h;
-        const int first = w->pad_w, last = (w->src_w - 1) * U + 1 + first; /* of the row's own cells */
-        for (int x = 0; x < width; x++)
-            if (empty || U > 1 || x < first || x >= last) cell[x] = (vf){0};
-        const float *from = src + (int64_t)(row / U) * w->src_w * FN(BLOCK);
+        const bool empty = row < 0 || row >= w->src_h;
+        for (int x = 0; x < (empty ? width : first); x++) cell[x] = (vf){0};
         if (empty) continue;
-        for (int x = first; x < last && x < width; x += U, from += FN(BLOCK)) cell[x] = vload(from);
+        const float *from = src + (int64_t)row * w->src_w * FN(BLOCK);
+        for (int x = first; x < last; x++, from += FN(BLOCK)) cell[x] = vload(from);
+        for (int x = last; x < width; x++) cell[x] = (vf){0};
     }
 }
 
@@ -171,7 +209,16 @@ INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weigh
     if (FN(board_fits)(w, K, S))
         FN(slide_board)(w, src, weights, start, out, far, K, S, relu);
     else
-        FN(slide_tiles)(w, src, weights, start, out, far, K, S, relu);
+        FN(slide_tiles)(w, src, weights, start, out, far, K, S, 1, 0, relu);
+}
+
+/* dx of a stride: no bias, no relu. */
+INLINE void FN(slide_map_up)(const dw_walk *w, const float *src, const float *weights, float *out, float *far, const int K)
+{
+    if (w->pad_w % 2)
+        FN(slide_tiles)(w, src, weights, (vf){0}, out, far, K, 1, 2, 1, false);
+    else
+        FN(slide_tiles)(w, src, weights, (vf){0}, out, far, K, 1, 2, 0, false);
 }
 
 /* sum[kx] += sum over i of x[i S + kx] * dy[i]: even and odd pixels apart, which hides the latency of the addition. */
@@ -208,12 +255,12 @@ INLINE void FN(weigh_tiles)(const dw_walk *w, const float *x, const float *dy, f
     FN(ring) ring;
     const vf *rows[DW_KERNEL_MAX];
     int taps[DW_KERNEL_MAX];
-    const int tile = FN(tile)(w, K, S);
+    const int tile = FN(tile)(w, K, S, 1);
     for (int at = 0; at < w->out_w; at += tile) {
         const int count = w->out_w - at < tile ? w->out_w - at : tile;
-        FN(ring_start)(&ring, w, at, count, K, S);
+        FN(ring_start)(&ring, w, at, count, K, S, 1);
         for (int y = 0; y < w->out_h; y++) {
-            const int n_rows = FN(ring_rows)(&ring, w, x, y, rows, taps, K, S);
+            const int n_rows = FN(ring_rows)(&ring, w, x, y, rows, taps, K, S, 1);
             const float *g = dy + ((int64_t)y * w->out_w + at) * FN(BLOCK);
             for (int r = 0; r < n_rows; r++) FN(weigh_row)(rows[r], g, count, sum + taps[r] * K * FN(BLOCK), K, S);
         }
@@ -278,10 +325,19 @@ INLINE void FN(slide_block)(const dw_walk *w, const float *src, const float *wei
     }
 }
 
+INLINE void FN(slide_block_up)(const dw_walk *w, const float *src, const float *weights, float *out, float *far, const int K)
+{
+    FOR_PARTS FN(slide_map_up)(w, src + part, weights + part, out + part, far ? far + part : NULL, K);
+}
+
 static TARGET void FN(slide)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out,
                              float *far)
 {
-    if (w->kernel == 3 && w->step == 1)
+    if (w->up == 2 && w->kernel == 3)
+        FN(slide_block_up)(w, src, weights, out, far, 3);
+    else if (w->up == 2)
+        FN(slide_block_up)(w, src, weights, out, far, 5);
+    else if (w->kernel == 3 && w->step == 1)
         FN(slide_block)(w, src, weights, bias, out, far, 3, 1);
     else if (w->kernel == 3)
         FN(slide_block)(w, src, weights, bias, out, far, 3, 2);

@@ -33,30 +33,17 @@ typedef struct wino_window {
     int top, bottom, left, right;
 } wino_window;
 
-/* dU of one frequency: v and e as the blocked product has v and m, of in and of out channels. */
-typedef struct wino_outer {
-    const float *v, *e;
-    int64_t block; /* floats between channel blocks of v, of e */
-    int blocks, tiles;
-    int64_t width; /* floats of a row of dU */
-    bool add;      /* to what is there */
-} wino_outer;
-
 typedef struct wino_kernels {
     int lanes;
     void (*input)(const wino_window *t, float *v, int64_t spread);
     void (*gradient)(const wino_window *t, float *v, int64_t spread);
     void (*output)(const float *m, int64_t spread, const float *bias, const float *residual, bool relu, float *y,
                    const wino_window *t);
-    void (*accumulate)(const wino_outer *p, float *du);
     void (*filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread);
     void (*filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg);
     void (*add_filters)(const float *dg, float *dw, int64_t stride);
 } wino_kernels;
 
-/* Input channels whose sums the outer product keeps in registers, for one and for two blocks of output channels. */
-#define WINO_OUTER_1 (LANES == 16 ? 16 : LANES)
-#define WINO_OUTER_2 (LANES == 16 ? 8 : 4)
 #define SIMD_KERNELS "ops/conv2d/winograd_kernels.h"
 #include "ops/simd_levels.h"
 
@@ -344,6 +331,7 @@ static void grad_piece(void *ctx, int64_t piece, int thread)
     (void)thread;
     const pass *p = ctx;
     const ful__winograd *plan = p->plan;
+    const ful__blocked_outer_fn product = ful__blocked_multiply_outer();
     const int64_t lanes = p->kernels->lanes, block = plan->tiles * lanes;
     float *v = p->scratch + piece * p->areas.all, *e = v + FREQUENCIES * p->areas.v_spread;
     float *du = e + FREQUENCIES * p->areas.m_spread;
@@ -354,14 +342,17 @@ static void grad_piece(void *ctx, int64_t piece, int thread)
         take_input(plan, p->kernels, in, p->x, v, p->areas.v_spread);
         take_gradient(plan, p->kernels, in, p->dy, e, p->areas.m_spread);
         for (int f = 0; f < FREQUENCIES; f++) {
-            const wino_outer outer = {.v = v + f * p->areas.v_spread,
-                                      .e = e + f * p->areas.m_spread,
-                                      .block = block,
-                                      .blocks = (int)(plan->x.c / lanes),
-                                      .tiles = in.count,
-                                      .width = plan->y.c,
-                                      .add = tile > begin_tile};
-            p->kernels->accumulate(&outer, du + f * filter_spread(plan));
+            const ful__blocked_outer outer = {.v = v + f * p->areas.v_spread,
+                                              .e = e + f * p->areas.m_spread,
+                                              .out = du + f * filter_spread(plan),
+                                              .v_block = block,
+                                              .e_block = block,
+                                              .width = plan->y.c,
+                                              .v_blocks = (int)(plan->x.c / lanes),
+                                              .e_blocks = (int)(plan->y.c / lanes),
+                                              .rows = in.count,
+                                              .add = tile > begin_tile};
+            product(&outer);
         }
     }
 }

@@ -155,43 +155,6 @@ TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, cons
     }
 }
 
-/* du[c][n] (+)= sum over tiles of v[tile][c] e[tile][n]: R input channels, N output blocks. */
-INLINE void FN(wino_outer_product)(const wino_outer *p, const float *v, const float *e, float *du, const int R, const int N)
-{
-    vf sum[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < R * N; i++) sum[i] = p->add ? vload(du + (i / N) * p->width + (i % N) * LANES) : (vf){0};
-    for (int t = 0; t < p->tiles; t++, v += LANES, e += LANES) {
-        vf w[2];
-#pragma GCC unroll 2
-        for (int n = 0; n < N; n++) w[n] = vload(e + n * p->block);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++) {
-            const vf a = vset(v[r]);
-#pragma GCC unroll 2
-            for (int n = 0; n < N; n++) sum[r * N + n] = vfma(a, w[n], sum[r * N + n]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < R * N; i++) vstore(du + (i / N) * p->width + (i % N) * LANES, sum[i]);
-}
-
-TARGET static void FN(wino_accumulate)(const wino_outer *p, float *du)
-{
-    const int out_blocks = (int)(p->width / LANES);
-    for (int block = 0; block < p->blocks; block++) {
-        const float *v = p->v + block * p->block;
-        float *rows = du + (int64_t)block * LANES * p->width;
-        int n = 0;
-        for (; n + 2 <= out_blocks; n += 2)
-            for (int c = 0; c < LANES; c += WINO_OUTER_2)
-                FN(wino_outer_product)(p, v + c, p->e + n * p->block, rows + c * p->width + n * LANES, WINO_OUTER_2, 2);
-        for (; n < out_blocks; n++)
-            for (int c = 0; c < LANES; c += WINO_OUTER_1)
-                FN(wino_outer_product)(p, v + c, p->e + n * p->block, rows + c * p->width + n * LANES, WINO_OUTER_1, 1);
-    }
-}
-
 /* U of LANES filters, `stride` floats apart: u[f*spread + lane]. turned: by 180 degrees. */
 TARGET static void FN(wino_filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread)
 {
@@ -254,7 +217,6 @@ static const wino_kernels FN(kernels) = {
     .input = FN(wino_input),
     .gradient = FN(wino_gradient),
     .output = FN(wino_output),
-    .accumulate = FN(wino_accumulate),
     .filter = FN(wino_filter),
     .filter_gradient = FN(wino_filter_gradient),
     .add_filters = FN(wino_add_filters),

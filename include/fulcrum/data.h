@@ -116,8 +116,55 @@ FUL_API int ful_dataset_label(const ful_dataset *dataset, int64_t index);
 /* Latent cluster of a generated image (0..gen_clusters-1), -1 where there is none. */
 FUL_API int ful_dataset_cluster(const ful_dataset *dataset, int64_t index);
 
-/* Writes the split as one mapped, checksummed file (doc/format-pack.md). Atomic. */
+/* Writes the split as one mapped, checksummed file (doc/format-pack.md). Atomic; the folder is created. */
 FUL_API ful_status ful_dataset_pack(const ful_dataset *dataset, const char *path) FUL_CHECK_RESULT;
+
+/*
+ * Writes a split into shards, folder/<split>-<number>.shard (doc/format-shard.md), which data.name "pack" reads again: encoded
+ * images as they lie, with labels, names, sizes and checksums, or decoded pixels (PGM, PPM) where options or config->size ask
+ * for them or the set comes decoded. The folder is created. Shards that are there and whole are kept: a pack that was killed
+ * goes on. config->on_error says what becomes of an image whose header cannot be read. *found = false, and FUL_OK: no such
+ * split.
+ */
+typedef struct ful_pack_options {
+    uint64_t shard_bytes; /* a shard ends with the image that reaches it (default 2^30) */
+    bool decode;          /* (default false) */
+} ful_pack_options;
+typedef struct ful_pack_report {
+    int64_t images, skipped;
+    int shards, kept; /* kept: of the shards, those that were there */
+    uint64_t bytes;
+} ful_pack_report;
+FUL_API void ful_pack_options_defaults(ful_pack_options *options);
+FUL_API ful_status ful_data_pack(const ful_data_config *config, ful_split split, const char *folder,
+                                 const ful_pack_options *options, bool *found, ful_pack_report *report) FUL_CHECK_RESULT;
+/* Whether a set's images are encoded (JPEG, PNG, …) in files of their own, not decoded already. *found = false: no such split.
+ */
+FUL_API ful_status ful_data_is_encoded(const ful_data_config *config, ful_split split, bool *found,
+                                       bool *encoded) FUL_CHECK_RESULT;
+
+/*
+ * Downloads a public set (cifar10, cifar100, tiny-imagenet, mnist, fashion-mnist, kmnist, emnist) into a folder, by default
+ * where data.name looks for it, so that it is found there. What was begun goes on where it ended; every file is verified before
+ * it gets its name; what is there and right is kept, what is there and wrong is an error. FUL_ERR_UNSUPPORTED without libcurl.
+ */
+typedef void (*ful_fetch_progress)(void *cookie, const char *file, uint64_t done,
+                                   uint64_t total); /* bytes; total 0: not known */
+typedef struct ful_fetch_options {
+    const char *from;            /* another base address of the same files; NULL: where they are published */
+    ful_fetch_progress progress; /* may be NULL */
+    void *cookie;
+    const volatile int *stop; /* non-zero: FUL_ERR_INTERRUPTED; may be NULL */
+} ful_fetch_options;
+typedef struct ful_fetch_report {
+    int files, kept;   /* kept: of the files, those that were there */
+    int unverified;    /* of the files, those whose checksum nobody gives */
+    uint64_t bytes;    /* downloaded */
+    const char *after; /* what is left to do, NULL: nothing; static storage */
+} ful_fetch_report;
+/* options: NULL for none; folder: NULL for the usual place; *folder_out: the caller frees it with ful_free, may be NULL. */
+FUL_API ful_status ful_data_fetch(const char *name, const char *folder, const ful_fetch_options *options, char **folder_out,
+                                  ful_fetch_report *report) FUL_CHECK_RESULT;
 
 /* What lies at a path, without training on it: one line of text per finding, e.g. unreadable files. Caller frees with ful_free.
  */

@@ -69,6 +69,7 @@ void watch_signals(void);
 
 /* Progress on stderr: one line that is rewritten on a terminal, a line an epoch (a run) elsewhere; nothing with --quiet. */
 void show_training(void *cookie, const ful_progress *progress);
+void show_fetch(void *cookie, const char *file, uint64_t done, uint64_t total);
 void show_study(void *cookie, const ful_study_progress *progress);
 void progress_end(void);
 

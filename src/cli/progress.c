@@ -56,6 +56,18 @@ void show_training(void *cookie, const ful_progress *p)
     put(text, p->epoch_end);
 }
 
+/* A line a file on a terminal only: what a download did is told at its end. */
+void show_fetch(void *cookie, const char *file, uint64_t done, uint64_t total)
+{
+    char text[320];
+    (void)cookie;
+    if (total > 0)
+        snprintf(text, sizeof text, "%s  %.1f of %.1f MB", file, (double)done / 1e6, (double)total / 1e6);
+    else
+        snprintf(text, sizeof text, "%s  %.1f MB", file, (double)done / 1e6);
+    put(text, false);
+}
+
 void show_study(void *cookie, const ful_study_progress *p)
 {
     char text[700], left[24], since[24];

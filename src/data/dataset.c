@@ -317,6 +317,18 @@ static ful_status write_pack(const ful_dataset *d, ful__pack_writer *w, const ch
     return ful__pack_finish(w, &index, NULL);
 }
 
+static ful_status make_parent(const char *path)
+{
+    char *folder = NULL;
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path) return FUL_OK;
+    FUL_TRY(ful__strdup(&folder, path));
+    folder[slash - path] = '\0';
+    const ful_status status = ful__mkdirs(folder);
+    ful__free(folder);
+    return status;
+}
+
 ful_status ful_dataset_pack(const ful_dataset *d, const char *path)
 {
     FUL_FAIL_IF(!d || !path || !*path, FUL_ERR_ARG, "cannot write a pack to '%s': data set and path must be given",
@@ -324,6 +336,7 @@ ful_status ful_dataset_pack(const ful_dataset *d, const char *path)
     FUL_FAIL_IF(d->store, FUL_ERR_ARG,
                 "cannot write a pack to '%s' of images that stay encoded: open them with data.decode=cache", path);
     int32_t *numbers = NULL;
+    FUL_TRY(make_parent(path));
     FUL_TRY(ful__calloc(&numbers, 2 * (size_t)d->count, sizeof *numbers, "labels"));
     ful__pack_writer w = {0};
     const ful_status status = write_pack(d, &w, path, numbers, numbers + d->count);

@@ -247,7 +247,7 @@ static ful_status list_build_names(const ful__build *b, finding *f)
 static ful_status list_folder(const ful__source *source, ful__store **store, finding *f, ful__findings *problems)
 {
     *store = NULL;
-    if (!ful__layout_is_encoded(source->layout) || source->is_archive) return FUL_OK;
+    if (source->layout >= FUL__LAYOUT_WEBDATASET || source->is_archive) return FUL_OK;
     const ful_status status = ful__store_list(source, FUL__LIST_STAMPS | FUL__LIST_TOLERANT, store);
     if (status == FUL_ERR_MEMORY) return status;
     if (status != FUL_OK) {

@@ -13,7 +13,7 @@
 #include "data/limits.h"
 #include <fulcrum/data.h>
 
-typedef enum format { JPEG, PNG } format;
+typedef enum format { JPEG, PNG, PNM } format;
 
 static ful_status format_of(const char *name, const uint8_t *bytes, size_t n, format *out)
 {
@@ -27,6 +27,10 @@ static ful_status format_of(const char *name, const uint8_t *bytes, size_t n, fo
     }
     if (n >= sizeof png && memcmp(bytes, png, sizeof png) == 0) {
         *out = PNG;
+        return FUL_OK;
+    }
+    if (n >= 8 && bytes[0] == 'P' && (bytes[1] == '5' || bytes[1] == '6')) {
+        *out = PNM;
         return FUL_OK;
     }
     char start[17] = "";
@@ -69,7 +73,9 @@ static ful_status probe(format kind, ful__decoder *d, const char *name, const vo
 {
     ful__image_info *info = &d->info;
     *info = (ful__image_info){.orientation = 1};
-    FUL_TRY(kind == JPEG ? ful__jpeg_open(d, name, bytes, n, info) : ful__png_probe(name, bytes, n, info));
+    FUL_TRY(kind == JPEG  ? ful__jpeg_open(d, name, bytes, n, info)
+            : kind == PNG ? ful__png_probe(name, bytes, n, info)
+                          : ful__pnm_probe(name, bytes, n, info));
     if (!ful__exif_swaps(info->orientation)) return FUL_OK;
     const int height = info->height;
     info->height = info->width;
@@ -98,7 +104,7 @@ static ful_status decode_whole(format kind, ful__decoder *d, const char *name, c
     if (kind == JPEG)
         FUL_TRY(ful__jpeg_read(d, name, &all, k, channels, out));
     else
-        FUL_TRY(ful__png_decode(d, name, bytes, n, out));
+        FUL_TRY(kind == PNG ? ful__png_decode(d, name, bytes, n, out) : ful__pnm_decode(name, bytes, n, out));
     return ful__exif_turn(d, i->orientation, out);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Images in memory: JPEG (grey, YCbCr, RGB, CMYK, YCCK) and PNG (grey, palette, RGB, 16 bits; alpha is dropped, as the
- * field's loaders do) to 8-bit HWC of 1 or 3 channels. Images stand as their Exif orientation says (APP1 of a JPEG, eXIf of a
- * PNG); colour profiles are ignored.
+ * field's loaders do), and binary PGM and PPM, to 8-bit HWC of 1 or 3 channels. Images stand as their Exif orientation says
+ * (APP1 of a JPEG, eXIf of a PNG); colour profiles are ignored.
  */
 #ifndef FUL_DATA_IMAGE_H
 #define FUL_DATA_IMAGE_H
@@ -80,6 +80,8 @@ ful_status ful__jpeg_read(ful__decoder *d, const char *name, const ful__region *
 void ful__jpeg_close(ful__jpeg **jpeg);
 ful_status ful__png_probe(const char *name, const void *bytes, size_t n, ful__image_info *out) FUL_CHECK_RESULT; /* likewise */
 ful_status ful__png_decode(ful__decoder *d, const char *name, const void *bytes, size_t n, ful__pixels *out) FUL_CHECK_RESULT;
+ful_status ful__pnm_probe(const char *name, const void *bytes, size_t n, ful__image_info *out) FUL_CHECK_RESULT;
+ful_status ful__pnm_decode(const char *name, const void *bytes, size_t n, ful__pixels *out) FUL_CHECK_RESULT; /* borrows */
 ful_status ful__image_check_size(const char *name, int64_t h, int64_t w) FUL_CHECK_RESULT; /* the limits above */
 ful_status ful__decoder_reserve(ful__decoder *d, size_t bytes) FUL_CHECK_RESULT;           /* d->raw holds at least bytes */
 

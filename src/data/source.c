@@ -21,14 +21,15 @@ enum { DECODE_VERSION = 2 };
 
 const char *ful__layout_name(ful__layout layout)
 {
-    static const char *const names[] = {"class folders",   "tar archive",      "listed images", "WebDataset shards",
-                                        "CIFAR-10 binary", "CIFAR-100 binary", "IDX",           "pack"};
+    static const char *const names[] = {"class folders",     "tar archive", "listed images",
+                                        "WebDataset shards", "shards",      "CIFAR-10 binary",
+                                        "CIFAR-100 binary",  "IDX",         "pack"};
     return names[layout];
 }
 
 bool ful__layout_is_encoded(ful__layout layout)
 {
-    return layout <= FUL__LAYOUT_WEBDATASET;
+    return layout <= FUL__LAYOUT_SHARDS;
 }
 
 ful_status ful__data_root(const ful_data_config *config, char **out)
@@ -141,18 +142,41 @@ static bool has_base(const char *root, const char *base)
     return false;
 }
 
+/* <split>-00000.shard and those that follow it without a gap. A folder with the shards of any split is that layout. */
+static ful_status find_shards(ful__source *s, const char *root, bool *present, bool *found)
+{
+    static const char *const splits[] = {"train", "val", "test"};
+    s->layout = FUL__LAYOUT_SHARDS;
+    for (int split = 0; split < 3; split++) {
+        bool there = true;
+        for (int i = 0; there; i++) {
+            char name[32], *path = NULL;
+            snprintf(name, sizeof name, "%s-%05d.shard", splits[split], i);
+            FUL_TRY(ful__source_probe(root, name, false, &there, &path));
+            *present = *present || there;
+            if (split != (int)s->split) there = false;
+            const ful_status status = there ? ful__source_add_file(s, path) : FUL_OK;
+            ful__free(path);
+            FUL_TRY(status);
+        }
+    }
+    *found = s->n_files > 0;
+    return *found ? ful__source_set_place(s, root, root) : FUL_OK;
+}
+
 /* Sets whose test/ has no labels: one tests on val/. */
 static bool tests_on_val(const ful__source *s)
 {
     return strcmp(s->name, "imagenet") == 0 || strcmp(s->name, "tiny-imagenet") == 0;
 }
 
-/* Order: layouts with names of their own (the synset sets, CIFAR, IDX); train|val|test as packs, folders or archives; class
- * folders without a split, which are for training. */
+/* Order: layouts with names of their own (shards, the synset sets, CIFAR, IDX); train|val|test as packs, folders or archives;
+ * class folders without a split, which are for training. */
 static ful_status find_in_folder(ful__source *s, const char *root, bool *found)
 {
     bool present = false;
-    FUL_TRY(ful__find_synsets(s, root, &present, found));
+    FUL_TRY(find_shards(s, root, &present, found));
+    if (!present) FUL_TRY(ful__find_synsets(s, root, &present, found));
     if (present) return FUL_OK;
     const bool train = has_base(root, "train"), test = has_base(root, "test") && !tests_on_val(s), val = has_base(root, "val");
     if (train || test || val) {

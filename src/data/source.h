@@ -11,6 +11,7 @@ typedef enum ful__layout {
     FUL__LAYOUT_TAR,    /* the same in an archive, or an archive of one archive a class */
     FUL__LAYOUT_LISTED, /* files side by side, in a folder or an archive, and a list that says what they show */
     FUL__LAYOUT_WEBDATASET,
+    FUL__LAYOUT_SHARDS, /* our own */
     FUL__LAYOUT_CIFAR10,
     FUL__LAYOUT_CIFAR100,
     FUL__LAYOUT_IDX,

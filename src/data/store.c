@@ -109,6 +109,7 @@ static ful_status number_classes(ful__store *s)
         status = rank_numbers(c, rank);
     else
         ful__classes_rank(c, rank);
+    for (int i = 0; i < c->count && s->keep_classes; i++) rank[i] = i;
     for (int i = 0; i < c->count && status == FUL_OK; i++) s->class_names[rank[i]] = c->names[i];
     for (int64_t i = 0; i < s->count && status == FUL_OK; i++) s->labels[i] = rank[s->labels[i]];
     ful__free(rank);
@@ -168,7 +169,7 @@ static ful_status open_places(ful__store *s)
     int archives = 0;
     for (int i = 0; i < s->n_places; i++) archives += !s->places[i].is_folder;
     for (int i = 0; archives <= OPEN_MOST && i < s->n_places && !s->sequential; i++) {
-        if (!s->places[i].is_folder) FUL_TRY(ful__file_open(&s->places[i].file, s->places[i].path));
+        if (!s->places[i].is_folder && !s->places[i].shard) FUL_TRY(ful__file_open(&s->places[i].file, s->places[i].path));
     }
     return FUL_OK;
 }
@@ -192,6 +193,8 @@ void ful__store_close(ful__store **store)
     ful__store *s = *store;
     for (int i = 0; i < s->n_places; i++) {
         ful__file_close(&s->places[i].file);
+        if (s->places[i].shard) ful__shard_close(s->places[i].shard);
+        ful__free(s->places[i].shard);
         ful__free(s->places[i].path);
     }
     ful__free(s->places);
@@ -235,6 +238,16 @@ int ful__store_classes(const ful__store *s)
 const char *ful__store_class_name(const ful__store *s, int label)
 {
     return s->class_names[label];
+}
+
+const char *const *ful__store_class_names(const ful__store *s)
+{
+    return s->class_names;
+}
+
+const char *ful__store_inner_name(const ful__store *s, int64_t i)
+{
+    return s->names + s->entries[i].name;
 }
 
 int ful__store_label(const ful__store *s, int64_t i)
@@ -322,6 +335,17 @@ static ful_status read_part(const ful__store *s, int64_t i, const ful__file *fil
     return FUL_OK;
 }
 
+static ful_status read_record(const ful__store *s, int64_t i, const ful__shard *shard, const uint8_t **bytes, size_t *n)
+{
+    const int64_t number = (int64_t)s->entries[i].offset;
+    char name[FUL__STORE_NAME_MAX];
+    FUL_FAIL_IF(!ful__shard_record_is_whole(shard, number), FUL_ERR_FORMAT, "cannot read image '%s': it is damaged (checksum)",
+                ful__store_name(s, i, name));
+    *bytes = shard->base + shard->index[number].offset;
+    *n = shard->index[number].bytes;
+    return FUL_OK;
+}
+
 ful_status ful__store_read(const ful__store *s, int64_t i, ful__store_buffer *buffer, const uint8_t **bytes, size_t *n)
 {
     const ful__store_entry *e = &s->entries[i];
@@ -332,6 +356,7 @@ ful_status ful__store_read(const ful__store *s, int64_t i, ful__store_buffer *bu
     *n = 0;
     FUL_FAIL_IF(s->sequential, FUL_ERR_INTERNAL, "cannot read image %lld of '%s': it is read from front to back only",
                 (long long)i, s->path);
+    if (place->shard) return read_record(s, i, place->shard, bytes, n);
     if (place->is_folder) ful__store_name(s, i, path);
     if (file.fd < 0) FUL_TRY(ful__file_open(&file, place->is_folder ? path : place->path));
     const uint64_t size = place->is_folder ? file.bytes : e->bytes;

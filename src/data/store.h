@@ -7,12 +7,13 @@
  *   a tar, not compressed           members are found once by their headers, then read by position
  *   a tar of tars                   an inner archive counts as a folder of its name (ImageNet's training archive: one a class)
  *   WebDataset shards               likewise, with the label in a member beside the image
+ *   our own shards                  mapped; a record's checksum is verified when it is read
  *
  * A store does not change after it was opened; any number of threads may read at once, each with a buffer of its own. It takes
  * about 28 bytes an image beside its name.
  *
  * Images stand class by class in the order of the class numbers, and by name within one, however they lie on the disk; those of
- * WebDataset shards and of compressed archives as they lie. Classes are numbered in byte order of their names among those of
+ * shards and of compressed archives as they lie. Classes are numbered in byte order of their names among those of
  * this split; ful__store_number_like gives them another split's numbers.
  */
 #ifndef FUL_DATA_STORE_H
@@ -50,6 +51,8 @@ void ful__store_close(ful__store **store);
 int64_t ful__store_count(const ful__store *s);
 int ful__store_classes(const ful__store *s);
 const char *ful__store_class_name(const ful__store *s, int label); /* borrowed */
+const char *const *ful__store_class_names(const ful__store *s);    /* of all, in the order of their numbers; borrowed */
+const char *ful__store_inner_name(const ful__store *s, int64_t i); /* within its folder or archive; borrowed */
 int ful__store_label(const ful__store *s, int64_t i);
 const int32_t *ful__store_labels(const ful__store *s); /* count, borrowed */
 
@@ -64,6 +67,13 @@ const char *ful__store_name(const ful__store *s, int64_t i, char buffer[FUL__STO
  */
 ful_status ful__store_read(const ful__store *s, int64_t i, ful__store_buffer *buffer, const uint8_t **bytes,
                            size_t *n) FUL_CHECK_RESULT;
+
+/*
+ * All images from `first` on, in order, also of a compressed archive: bytes (NULL when status is not FUL_OK; the message is set
+ * then) are borrowed for the call. Ends with the first failure that visit returns, or when an archive itself is broken.
+ */
+typedef ful_status (*ful__store_visit)(void *ctx, int64_t i, ful_status status, const uint8_t *bytes, size_t n);
+ful_status ful__store_each(const ful__store *s, int64_t first, ful__store_visit visit, void *ctx) FUL_CHECK_RESULT;
 
 /* Labels become what `names` (in the order of their numbers) calls the same classes, and the classes of the store are those.
  * FUL_ERR_DATA names a class that is not among them. The order of the images stays. */

@@ -5,12 +5,14 @@
 
 #include "core/file.h"
 #include "data/classes.h"
+#include "data/shard.h"
 #include "data/store.h"
 
 typedef struct ful__store_place {
     char *path;
     bool is_folder;
-    ful__file file; /* of an archive, where it is kept open */
+    ful__file file;    /* of an archive, where it is kept open */
+    ful__shard *shard; /* NULL: it is none; an entry's offset is a number in its index */
 } ful__store_place;
 
 typedef struct ful__store_entry {
@@ -32,6 +34,7 @@ struct ful__store {
     const char **class_names; /* in the order of their numbers; borrowed from classes */
     bool sequential;          /* places are compressed: the images stay in their order, and are read from front to back */
     bool keep_order;          /* the order of the files is the set's */
+    bool keep_classes;        /* their numbers are the set's */
     bool by_value;            /* class names that are numbers are numbered by their value */
     uint64_t stamp, bytes;    /* of the files of a folder, where they were examined */
 };
@@ -56,6 +59,7 @@ typedef struct ful__listing {
 ful_status ful__list_folder(ful__listing *l) FUL_CHECK_RESULT;
 ful_status ful__list_tar(ful__listing *l) FUL_CHECK_RESULT;
 ful_status ful__list_webdataset(ful__listing *l) FUL_CHECK_RESULT;
+ful_status ful__list_shards(ful__listing *l) FUL_CHECK_RESULT;
 /* Gives every image the class that its folder (label_folders.c) or a list (label_list.c) says. */
 ful_status ful__label_by_folder(ful__listing *l) FUL_CHECK_RESULT;
 ful_status ful__label_by_list(ful__listing *l) FUL_CHECK_RESULT;

@@ -24,6 +24,7 @@ static ful_status list(ful__listing *l)
 {
     const ful__source *source = l->source;
     if (source->layout == FUL__LAYOUT_WEBDATASET) return ful__list_webdataset(l);
+    if (source->layout == FUL__LAYOUT_SHARDS) return ful__list_shards(l);
     FUL_TRY(source->is_archive ? ful__list_tar(l) : ful__list_folder(l));
     if (source->inside) keep_inside(l->store, source->inside);
     if (source->layout == FUL__LAYOUT_LISTED) FUL_TRY(ful__label_by_list(l));

@@ -1,0 +1,1 @@
+"$F" data fetch imagenet

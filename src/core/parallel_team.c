@@ -5,7 +5,8 @@
  *
  * The leader waits for chunks, never for threads: one that sleeps or is kept from running holds up nothing unless it has begun
  * a chunk. So a follower may look at a loop that is over, while the next is written. It takes a chunk by compare-and-swap on a
- * value that has the loop's number in it; where that succeeds the loop is not over, and so what was read before is this loop's.
+ * value that has the loop's number in it and says that a chunk is there; where that succeeds the loop was not over, and so
+ * what was read before is this loop's.
  */
 #include "core/parallel_team.h"
 
@@ -37,14 +38,15 @@ static void wait_a_little(int *times)
     if (*times < SPINS + YIELDS) ++*times;
 }
 
-/* The next chunk of a share that ends at `end`, or -1. */
+/* The next chunk of a share that ends at `end`, or -1. The share itself says whether it has any: `end` may be another loop's,
+ * but not where one was taken. */
 static int64_t take(ful__team *team, int share, uint32_t loop, int64_t end)
 {
-    _Atomic uint64_t *at = &team->share[share].next;
-    uint64_t next = atomic_load_explicit(at, memory_order_relaxed);
-    while (next >> 32 == loop && (int64_t)(uint32_t)next < end)
-        if (atomic_compare_exchange_weak_explicit(at, &next, next + 1, memory_order_acq_rel, memory_order_relaxed))
-            return (int64_t)(uint32_t)next;
+    _Atomic uint64_t *at = &team->share[share].rest;
+    uint64_t rest = atomic_load_explicit(at, memory_order_relaxed);
+    while (rest >> 32 == loop && (uint32_t)rest > 0)
+        if (atomic_compare_exchange_weak_explicit(at, &rest, rest - 1, memory_order_acq_rel, memory_order_relaxed))
+            return end - (int64_t)(uint32_t)rest;
     return -1;
 }
 
@@ -82,7 +84,7 @@ void ful__team_for(int64_t chunks, ful__chunk_fn fn, void *ctx)
     for (int t = 0; t < team->threads; t++) {
         int64_t begin, end;
         ful__share(chunks, team->threads, t, &begin, &end);
-        atomic_store_explicit(&team->share[t].next, (uint64_t)loop << 32 | (uint64_t)begin, memory_order_release);
+        atomic_store_explicit(&team->share[t].rest, (uint64_t)loop << 32 | (uint64_t)(end - begin), memory_order_release);
     }
     atomic_store_explicit(&team->loop, loop, memory_order_release);
     take_part(team, 0, loop);

@@ -13,8 +13,8 @@
 enum { FUL__TEAM_MAX = 64 };
 
 /*
- * Loops are numbered from 1. Chunks of a loop are shared out as ful__share does; a share's next chunk stands beside the number
- * of its loop, so that who comes late takes nothing of another loop.
+ * Loops are numbered from 1. Chunks of a loop are shared out as ful__share does; how many of a share nobody has taken stands
+ * beside the number of its loop, so that who comes late takes nothing of another loop.
  */
 typedef struct ful__team {
     int threads;
@@ -24,7 +24,7 @@ typedef struct ful__team {
     _Atomic int64_t chunks;
     _Alignas(64) _Atomic int64_t left; /* chunks not finished */
     struct {
-        _Alignas(64) _Atomic uint64_t next; /* loop << 32 | chunk */
+        _Alignas(64) _Atomic uint64_t rest; /* loop << 32 | chunks not taken, the last ones */
     } share[FUL__TEAM_MAX];
 } ful__team;
 

@@ -267,15 +267,15 @@ static ful_status pack_dataset(const ful_data_config *config, packing *p)
 
 static ful_status pack_split(const ful_data_config *config, bool decode, packing *p, bool *found)
 {
-    ful__source source;
+    ful__source source = {0};
     const bool generated = strcmp(config->name, "clusters") == 0;
     *found = generated;
     if (!generated) FUL_TRY(ful__source_find(config, p->split, found, &source));
     if (!*found) return FUL_OK;
-    FUL_TRY(ful__mkdirs(p->folder));
-    if (generated) return pack_dataset(config, p);
-    const ful_status status = ful__layout_is_encoded(source.layout) && !decode ? pack_source(config, &source, p)
-                                                                               : pack_dataset(config, p);
+    ful_status status = ful__mkdirs(p->folder);
+    if (status == FUL_OK)
+        status = !generated && ful__layout_is_encoded(source.layout) && !decode ? pack_source(config, &source, p)
+                                                                                : pack_dataset(config, p);
     ful__source_deinit(&source);
     return status;
 }

@@ -4,6 +4,8 @@
 #include "graph/exec.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/error.h"
@@ -458,6 +460,8 @@ typedef struct slices {
     size_t work_bytes; /* of one thread */
     ful_status *status;
     ful__counters *counters;
+    atomic_flag failed;                /* one has, and says why: */
+    char sentence[FUL__MESSAGE_BYTES]; /* sentences are a thread's own */
 } slices;
 
 enum { SLICE_BYTES = 1 << 20, SLICE_PACKED_BYTES = 2 << 20, SLICES_MAX = 512 };
@@ -487,7 +491,7 @@ static int64_t slices_of(const ful__exec *exec, int n)
 
 static void forward_slice(void *ctx, int64_t i, int thread)
 {
-    const slices *s = ctx;
+    slices *s = ctx;
     const ful__program *p = &s->exec->p;
     ful__exec_run r = *s->run;
     int64_t begin, end;
@@ -500,6 +504,8 @@ static void forward_slice(void *ctx, int64_t i, int thread)
     r.work = (char *)r.work + (size_t)thread * s->work_bytes;
     r.counters = &s->counters[i];
     s->status[i] = forward(s->exec, &r);
+    if (s->status[i] != FUL_OK && !atomic_flag_test_and_set(&s->failed))
+        snprintf(s->sentence, sizeof s->sentence, "%s", ful_error_message());
 }
 
 static ful_status forward_in_slices(ful__exec *exec, const ful__exec_run *run, int64_t count)
@@ -507,7 +513,13 @@ static ful_status forward_in_slices(ful__exec *exec, const ful__exec_run *run, i
     ful_status status[SLICES_MAX] = {FUL_OK};
     ful__counters counters[SLICES_MAX] = {{0}};
     ful__exec_run fresh = *run;
-    slices s = {exec, run, count, slice_bytes(exec, run->n, count), status, counters};
+    slices s = {.exec = exec,
+                .run = run,
+                .count = count,
+                .work_bytes = slice_bytes(exec, run->n, count),
+                .status = status,
+                .counters = counters,
+                .failed = ATOMIC_FLAG_INIT};
     if (run->repack) { /* the weights once, by the first slice alone */
         forward_slice(&s, 0, 0);
         FUL_TRY(status[0]);
@@ -517,8 +529,7 @@ static ful_status forward_in_slices(ful__exec *exec, const ful__exec_run *run, i
     }
     ful__parallel_for(count, forward_slice, &s);
     for (int64_t i = 0; i < count; i++) {
-        if (status[i] != FUL_OK) forward_slice(&s, i, 0); /* again, for a sentence in this thread */
-        FUL_TRY(status[i]);
+        FUL_FAIL_IF(status[i] != FUL_OK, status[i], "%s", s.sentence);
         if (!run->counters) continue;
         run->counters->macs += counters[i].macs;
         run->counters->macs_routed += counters[i].macs_routed;

@@ -1,25 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tiny-ImageNet and ImageNet as their users have them: folders, archives, archives of archives, and every form of list that
  * says what the images of a flat validation set show. */
-#include "data/support.h"
+#include "data/fresh.h"
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* formats are handed on, by this file alone */
-
-static temp t;
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
 
 enum { CLASSES = 3, EACH = 2, VAL = 6 };
 static const char *const wnids[CLASSES] = {"n01440764", "n02119789", "n03000001"};

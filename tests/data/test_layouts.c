@@ -3,23 +3,7 @@
 #include <archive_entry.h>
 #include <unistd.h>
 
-#include "data/support.h"
-
-static temp t;
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
+#include "data/fresh.h"
 
 static const char *cache(void)
 {

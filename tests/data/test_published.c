@@ -1,22 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CIFAR in its archive and with coarse labels; the sets in MNIST's format under their own names; damaged images left out. */
-#include "data/support.h"
-
-static temp t;
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
+#include "data/fresh.h"
 
 static void add_cifar(tar_out *tar, const char *name, const tiny *s, int label_bytes)
 {

@@ -2,24 +2,8 @@
 /* Real data, where it is: published counts, means and deviations, and images nobody here wrote. */
 #include <math.h>
 
-#include "data/support.h"
+#include "data/fresh.h"
 #include "support/data.h"
-
-static temp t;
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
 
 typedef struct wanted {
     int count, side, channels, classes;

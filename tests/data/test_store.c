@@ -4,26 +4,10 @@
 #include <unistd.h>
 
 #include "core/parallel.h"
+#include "data/fresh.h"
 #include "data/store.h"
-#include "data/support.h"
 #include "support/fault.h"
 #include <fulcrum/core.h>
-
-static temp t;
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
 
 enum { CLASSES = 3, EACH = 4, COUNT = CLASSES * EACH };
 

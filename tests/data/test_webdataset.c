@@ -1,24 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* WebDataset shards: one or many, by folder or pattern, labels as text, number or JSON; and what is wrong with them. */
-#include "data/support.h"
+#include "data/fresh.h"
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* formats are handed on, by this file alone */
-
-static temp t;
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
 
 enum { COUNT = 12 };
 static const tiny images = {.classes = COUNT, .per_class = 1, .h = 4, .w = 4, .channels = 3};

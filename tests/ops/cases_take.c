@@ -19,6 +19,6 @@ static void cases(check_sink *sink)
 const check_suite check_suite_take = {.name = "take",
                                       .type = &ful__op_take,
                                       .tolerance = 1e-7,
-                                      .magnitude = CHECK_VALUE,
+                                      .magnitude = CHECK_SUM,
                                       .same_bits = CHECK_SAME_LEVELS | CHECK_SAME_THREADS | CHECK_SAME_BATCH,
                                       .cases = cases};

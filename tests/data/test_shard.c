@@ -4,28 +4,13 @@
 #include <sys/stat.h>
 
 #include "core/file.h"
+#include "data/fresh.h"
 #include "data/shard.h"
 #include "data/store.h"
-#include "data/support.h"
 #include "support/fault.h"
 
-static temp t;
 static const tiny set = {.classes = 3, .per_class = 8, .h = 20, .w = 31, .channels = 3};
 enum { COUNT = 24 };
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_make(&t);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_remove(&t);
-    return 0;
-}
 
 static ful_status pack_with(const ful_data_config *c, const char *out, uint64_t bytes, bool decode, ful_pack_report *r)
 {

@@ -88,35 +88,35 @@ static double int8_gops(int threads, const char **level)
 
 /* Bandwidth ---------------------------------------------------------------------------------------------------------------- */
 
-typedef float lanes __attribute__((vector_size(64), may_alias));
 static size_t block_bytes; /* of each thread: set before the threads start */
 static volatile float float_sink;
 
-/* A round is one pass over the block; eight vectors at once so that loads do not wait for additions. */
-#define BANDWIDTH(suffix, attribute)                                 \
-    attribute static void read_##suffix(void *memory, long rounds)   \
-    {                                                                \
-        const lanes *x = memory, *end = x + block_bytes / sizeof *x; \
-        lanes s[8] = {{0}};                                          \
-        for (long r = 0; r < rounds; r++)                            \
-            for (const lanes *p = x; p < end; p += 8)                \
-                for (int i = 0; i < 8; i++) s[i] += p[i];            \
-        for (int i = 1; i < 8; i++) s[0] += s[i];                    \
-        float_sink = s[0][0];                                        \
-    }                                                                \
-    attribute static void update_##suffix(void *memory, long rounds) \
-    {                                                                \
-        lanes *x = memory, *end = x + block_bytes / sizeof *x;       \
-        for (long r = 0; r < rounds; r++)                            \
-            for (lanes *p = x; p < end; p += 8)                      \
-                for (int i = 0; i < 8; i++) p[i] += 1.0f;            \
+/* A round is one pass over the block by vectors of a register's size; eight at once so that loads do not wait for additions. */
+#define BANDWIDTH(suffix, register_bytes, attribute)                                      \
+    typedef float lanes_##suffix __attribute__((vector_size(register_bytes), may_alias)); \
+    attribute static void read_##suffix(void *memory, long rounds)                        \
+    {                                                                                     \
+        const lanes_##suffix *x = memory, *end = x + block_bytes / sizeof *x;             \
+        lanes_##suffix s[8] = {{0}};                                                      \
+        for (long r = 0; r < rounds; r++)                                                 \
+            for (const lanes_##suffix *p = x; p < end; p += 8)                            \
+                for (int i = 0; i < 8; i++) s[i] += p[i];                                 \
+        for (int i = 1; i < 8; i++) s[0] += s[i];                                         \
+        float_sink = s[0][0];                                                             \
+    }                                                                                     \
+    attribute static void update_##suffix(void *memory, long rounds)                      \
+    {                                                                                     \
+        lanes_##suffix *x = memory, *end = x + block_bytes / sizeof *x;                   \
+        for (long r = 0; r < rounds; r++)                                                 \
+            for (lanes_##suffix *p = x; p < end; p += 8)                                  \
+                for (int i = 0; i < 8; i++) p[i] += 1.0f;                                 \
     }
 
 #if defined(__x86_64__)
-BANDWIDTH(avx512, __attribute__((target("avx512f"), optimize("O3"))))
-BANDWIDTH(avx2, __attribute__((target("avx2"), optimize("O3"))))
+BANDWIDTH(avx512, 64, __attribute__((target("avx512f"), optimize("O3"))))
+BANDWIDTH(avx2, 32, __attribute__((target("avx2"), optimize("O3"))))
 #endif
-BANDWIDTH(plain, __attribute__((optimize("O3"))))
+BANDWIDTH(plain, 16, __attribute__((optimize("O3"))))
 
 static peak_fn pass_of(bool update)
 {

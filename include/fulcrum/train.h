@@ -37,7 +37,11 @@ typedef struct ful_train_config {
     double ema;                   /* decay of an averaged copy of the weights, evaluated instead of them; 0 = off (default 0) */
     char init_from[FUL_PATH_MAX]; /* run or checkpoint whose weights a fresh run starts from; experts may start as copies of its
                                      dense blocks (sparse upcycling); "" = drawn (default "") */
-    uint64_t seed;                /* (default 1) */
+    int init_split;     /* into how many slices of its hidden units a dense block is cut, each an expert's start (granular
+                           splitting); 1 = experts are copies of the whole (default 1) */
+    bool init_grouped;  /* with slices: drawn routers start with equal rows for those of one copy, so that they are chosen
+                           together and the net starts as the dense one (default true) */
+    uint64_t seed;      /* (default 1) */
     int eval_every;     /* epochs between evaluations on val (or nothing); the last epoch always evaluates test (default 1) */
     bool eval_test;     /* also evaluate test every eval_every epochs, for curves only; never used to choose (default true) */
     bool collapse_stop; /* a collapse alarm (3 epochs in a row) stops the run instead of warning (default false) */

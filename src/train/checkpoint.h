@@ -4,7 +4,7 @@
 #define FUL_TRAIN_CHECKPOINT_H
 
 #include "train/safetensors.h"
-#include <fulcrum/net.h>
+#include <fulcrum/train.h>
 
 #define FUL__CHECKPOINT_FORMAT "fulcrum-checkpoint-1"
 
@@ -12,9 +12,9 @@
 ful_status ful__checkpoint_open(const char *path, ful__st_file **out) FUL_CHECK_RESULT;
 /* The kind that stands for the model: averaged weights, "ema", were evaluated where there are any; otherwise "". */
 const char *ful__checkpoint_kind(const ful__st_file *file);
-/* upcycle.c. Parameters from a run or checkpoint; experts also from the dense block, routers stay where there is none (card
- * E1). */
-ful_status ful__upcycle(const char *run_or_checkpoint, ful_net *net) FUL_CHECK_RESULT;
+/* upcycle.c. Parameters from train->init_from, a run or checkpoint; experts also from the dense block, whole or in slices, and
+ * routers stay as drawn where it has none (cards E1, E5). */
+ful_status ful__upcycle(const ful_train_config *train, ful_net *net) FUL_CHECK_RESULT;
 /* Copies every parameter of the net from the tensors "<kind>/<name>" ("<name>" where kind is ""); each must have its shape. */
 ful_status ful__checkpoint_read_params(const ful__st_file *file, const char *kind, ful_net *net) FUL_CHECK_RESULT;
 

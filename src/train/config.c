@@ -158,6 +158,10 @@ static const ful__key train_keys[] = {
      .help = "decay of averaged weights, evaluated instead of the weights; 0 = off"},
     {"init_from", FUL__TEXT(TRAIN, init_from),
      .help = "run or checkpoint whose weights to start from; experts copy its dense blocks; \"\" = drawn"},
+    {"init_split", FUL__INT(TRAIN, init_split, 1, FUL_EXPERTS_MAX),
+     .help = "slices of hidden units a dense block of init_from is cut into, each the start of an expert"},
+    {"init_grouped", FUL__BOOL(TRAIN, init_grouped),
+     .help = "slices of one copy start with equal rows of the router: chosen together, they are the dense block"},
     {"seed", FUL__SEED(TRAIN, seed), .help = "initial weights, data order, augmentation, dropout, router noise"},
     {"eval_every", FUL__INT(TRAIN, eval_every, 1, 1000000),
      .help = "epochs between evaluations; the last epoch is always evaluated"},
@@ -190,6 +194,8 @@ void ful_config_defaults(ful_config *config)
     t->eps = 1e-8;
     t->step_epochs = 10;
     t->step_gamma = 0.1;
+    t->init_split = 1;
+    t->init_grouped = true;
     t->seed = 1;
     t->eval_every = 1;
     t->eval_test = true;
@@ -233,7 +239,9 @@ static ful_status read_train(const ful__spot *root, ful_train_config *train)
     if (spot.node && spot.node->kind == FUL__YAML_MAP) FUL_TRY(ful__schema_read_key(train_keys, "optimizer", &spot, train));
     optimizer_defaults(train); /* they depend on the optimiser, so it is read first */
     FUL_TRY(ful__schema_read(train_keys, &spot, train));
-    const ful__spot warmup = ful__spot_key(&spot, "warmup");
+    const ful__spot warmup = ful__spot_key(&spot, "warmup"), split = ful__spot_key(&spot, "init_split");
+    if (train->init_split > 1 && !*train->init_from)
+        return ful__spot_fail(&split, "needs train.init_from, whose dense blocks it cuts");
     if (train->warmup > train->epochs) return ful__spot_fail(&warmup, "must be at most train.epochs, %d", train->epochs);
     return FUL_OK;
 }
@@ -419,6 +427,8 @@ ful_status ful_config_help(char **text_out)
     ful__schema_help(&s, ful__moe_keys, "moe[].", &site);
     ful__str_add(&s, "\nfor all mixtures at once\n");
     ful__schema_help(&s, whole_keys, "", NULL);
+    ful__str_add(&s, "\ntrain: the training\n");
+    ful__schema_help(&s, train_keys, "train.", &config.train);
     const ful_status status = ful__str_status(&s);
     if (status == FUL_OK) *text_out = ful__str_take(&s);
     ful__str_deinit(&s);

@@ -335,7 +335,6 @@ static ful_status run_epochs(ful__run *run)
 /* Where the run was, or where another left off, or as drawn. */
 static ful_status load_weights(ful__run *run)
 {
-    const char *from = run->config.train.init_from;
     char *path = NULL;
     ful_status status = FUL_OK;
     FUL_TRY(ful__folder_path(run, "last.safetensors", &path));
@@ -343,8 +342,8 @@ static ful_status load_weights(ful__run *run)
         status = ful__checkpoint_load(run, path);
         if (status == FUL_OK)
             ful__log(FUL_LOG_INFO, "going on after epoch %d, batch %lld", run->h.epoch, (long long)run->h.batch);
-    } else if (*from) {
-        status = ful__upcycle(from, run->net);
+    } else if (*run->config.train.init_from) {
+        status = ful__upcycle(&run->config.train, run->net);
     }
     ful__free(path);
     return status;

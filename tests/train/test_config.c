@@ -434,6 +434,29 @@ static void test_document_is_current(void **state)
     ful__free(document);
 }
 
+/* Every key that a complete configuration is written with stands in the help, under its block's name. */
+static void test_help_has_every_key(void **state)
+{
+    (void)state;
+    static ful_config c;
+    char *help = NULL, *yaml = NULL, block[32] = "", wanted[100];
+    int keys = 0;
+    ful_config_defaults(&c);
+    assert_ok(ful_config_help(&help));
+    assert_ok(ful_config_write(&c, &yaml));
+    for (char *line = strtok(yaml, "\n"); line; line = strtok(NULL, "\n")) {
+        const int indent = (int)strspn(line, " "), length = (int)strcspn(line + indent, ":");
+        if (indent == 0) snprintf(block, sizeof block, "%.*s", length, line);
+        if (indent != 2 || line[indent] == '-') continue;
+        snprintf(wanted, sizeof wanted, "\n  %s.%.*s", block, length, line + indent);
+        if (!strstr(help, wanted)) fail_msg("the help does not have '%s'", wanted + 3);
+        keys++;
+    }
+    assert_true(keys > 60);
+    ful_free(help);
+    ful_free(yaml);
+}
+
 static ful_status parse_and_write(void *ctx)
 {
     static ful_config c;
@@ -463,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_sets),
         cmocka_unit_test(test_block_defaults),
         cmocka_unit_test(test_document_is_current),
+        cmocka_unit_test(test_help_has_every_key),
         cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,6 +49,13 @@ static ful_net *net_of(const char *moe)
     return net;
 }
 
+static ful_status start_from(const char *run, ful_net *net)
+{
+    ful_train_config train = {.init_split = 1};
+    snprintf(train.init_from, sizeof train.init_from, "%s", test_path(run, ""));
+    return ful__upcycle(&train, net);
+}
+
 /* Largest difference of logits between the dense run and a net that starts from it. */
 static double distance(const char *moe)
 {
@@ -58,7 +65,7 @@ static double distance(const char *moe)
     double most = 0;
     ful__rng_fill_normal(ful__stream_make(3, "test", "batch"), 0, 1, x, sizeof x / sizeof *x);
     assert_ok(ful_model_open(test_path("dense", ""), N, &model));
-    assert_ok(ful__upcycle(test_path("dense", ""), net));
+    assert_ok(start_from("dense", net));
     assert_ok(ful_net_predict(ful_model_net(model), N, x, NULL, a));
     assert_ok(ful_net_predict(net, N, x, NULL, b));
     for (int i = 0; i < N * CLASSES; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
@@ -80,11 +87,11 @@ static void test_refusals(void **state)
 {
     (void)state;
     ful_net *net = net_of("[{at: last1, experts: 2, hidden: 10}]");
-    assert_fails(ful__upcycle(test_path("dense", ""), net), FUL_ERR_FORMAT, "must have the shape of 'block2.moe.expert.0");
+    assert_fails(start_from("dense", net), FUL_ERR_FORMAT, "must have the shape of 'block2.moe.expert.0");
     ful_net_destroy(&net);
     net = net_of("[{at: head, experts: 2}]");
-    assert_fails(ful__upcycle(test_path("dense", ""), net), FUL_ERR_FORMAT, "or 'head.ffn.fc1.weight'");
-    assert_fails(ful__upcycle(test_path("nowhere", ""), net), FUL_ERR_IO, "nowhere");
+    assert_fails(start_from("dense", net), FUL_ERR_FORMAT, "or 'head.ffn.fc1.weight'");
+    assert_fails(start_from("nowhere", net), FUL_ERR_IO, "nowhere");
     ful_net_destroy(&net);
 }
 

@@ -164,9 +164,22 @@ static int read_peak(const command *self, const char *path, int threads, double 
 
 /* ---- */
 
-static void complete(ful_config *config, const char *arch)
+/* --arch is one more setting, and the last, so that keys that only its net has may be set beside it. */
+static ful_status load(const char *file, const char *arch, text_list *set, ful_config *config)
 {
-    if (arch) snprintf(config->net.arch, sizeof config->net.arch, "%s", arch);
+    char setting[256];
+    if (arch) {
+        snprintf(setting, sizeof setting, "net.arch=%s", arch);
+        set->items[set->count++] = setting;
+    }
+    const ful_status status = ful_config_load(file, set->items, set->count, config);
+    if (arch) set->count--;
+    return status;
+}
+
+/* Sizes that a data set would give. */
+static void complete(ful_config *config)
+{
     if (config->net.height == 0) config->net.height = 32;
     if (config->net.in_channels == 0) config->net.in_channels = 3;
     if (config->net.classes == 0) config->net.classes = 10;
@@ -193,10 +206,11 @@ static int run(const command *self, int argc, char **argv)
     if (c.batch < 1) return usage_error(self, "--batch %d: must be at least 1", c.batch);
     if (c.rounds < 1 || c.rounds > ROUNDS_MAX) return usage_error(self, "--rounds %d: must be 1 to %d", c.rounds, ROUNDS_MAX);
     if (c.train_only && c.infer_only) return usage_error(self, "--train-only and --infer-only leave nothing to measure");
+    if (arch && set.count == SET_MAX) return usage_error(self, "--set given more than %d times beside --arch", SET_MAX - 1);
     ful_config config;
-    ful_status status = ful_config_load(operands[0], set.items, set.count, &config);
+    ful_status status = load(operands[0], arch, &set, &config);
     if (status != FUL_OK) return fail(status);
-    complete(&config, arch);
+    complete(&config);
     bench b = {.config = &config, .batch = c.batch, .threads = ful_threads_get()};
     if (!c.peaks) b.peak_gflops = peak_fma_gflops(b.threads, PEAK_SECONDS);
     if (c.peaks && (code = read_peak(self, c.peaks, b.threads, &b.peak_gflops)) >= 0) return code;

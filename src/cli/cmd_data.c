@@ -135,10 +135,7 @@ static int run_data(const command *self, int argc, char **argv)
         {"size", 0, OPTION_INT, &size, "N", "pack: bring images to N x N (default: the set's own)"},
         {"out", 'o', OPTION_TEXT, &out, "DIR", "pack, fetch: the folder to write to (created)"},
         {"from", 0, OPTION_TEXT, &from, "URL", "fetch: another address of the same files"},
-        {"format", 0, OPTION_TEXT, &format, "WORD",
-         "pack: shard (images as they lie, in files of a size) or pack (decoded, one file a split; the default with --size, "
-         "and "
-         "for sets that come decoded)"},
+        {"format", 0, OPTION_TEXT, &format, "WORD", "pack: shard or pack (default: see above)"},
         {"shard-size", 0, OPTION_INT, &shard_mb, "MB", "pack: a shard ends with the image that reaches it (default 1024)"},
         {"decode", 0, OPTION_FLAG, &decode, NULL, "pack: decoded pixels, also in shards"},
         {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
@@ -164,4 +161,15 @@ static int run_data(const command *self, int argc, char **argv)
 }
 
 const command cmd_data = {"data", "list | info PATH_OR_NAME | pack PATH_OR_NAME --out DIR | fetch NAME",
-                          "List known data sets, describe one, pack it into mapped files, or download it", NULL, run_data};
+                          "List known data sets, describe one, pack it into mapped files, or download it",
+                          "list   the kinds of sets there are readers for, with the paths they are looked for at\n"
+                          "info   what lies at a path: splits, classes, sizes, unreadable files\n"
+                          "pack   write a set as shards (images as they lie, in files of a size; resumable) or as one pack a "
+                          "split (decoded;\n"
+                          "       the default with --size, and for sets that come decoded)\n"
+                          "fetch  download a public set, resumed and verified\n\n"
+                          "  fulcrum data fetch cifar10\n"
+                          "  fulcrum data info /data/imagenet --name imagenet\n"
+                          "  fulcrum data pack /data/imagenet --name imagenet --out /data/imagenet-shards\n\n"
+                          "doc/data.md says what each reader expects.",
+                          run_data};

@@ -111,6 +111,6 @@ static int run_report(const command *self, int argc, char **argv)
     return EXIT_OK;
 }
 
-const command cmd_report = {"report", "DIR [-o FILE.html]", "Write one self-contained page about a study or a run",
-                            "The page needs no network and no script host; it reads well on a phone, light and dark.",
-                            run_report};
+const command cmd_report = {
+    "report", "DIR [-o FILE.html]", "Write one self-contained page about a study or a run",
+    "The page is one file without scripts that needs no network; it reads well on a phone, light and dark.", run_report};

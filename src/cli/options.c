@@ -39,7 +39,7 @@ static void show_options(const option_spec *options)
 
 static void show_command_help(const command *self, const option_spec *options)
 {
-    printf("usage: fulcrum %s %s\n\n%s.\n", self->name, self->arguments, self->summary);
+    printf("usage: fulcrum %s%s%s\n\n%s.\n", self->name, *self->arguments ? " " : "", self->arguments, self->summary);
     if (self->details) printf("\n%s\n", self->details);
     printf("\nOptions:\n");
     show_options(options);

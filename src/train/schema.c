@@ -14,7 +14,7 @@
 
 /* Messages -------------------------------------------------------------------------------------------------------------- */
 
-enum { RULE_BYTES = 512, SHOWN_BYTES = 80 };
+enum { RULE_BYTES = 760, LIST_BYTES = 640, SHOWN_BYTES = 80 };
 
 /* "cannot use a.yaml, line 3: train.lr", or "cannot use the setting train.lr" for a value that stands in no file. */
 static void place_text(const ful__spot *spot, char *out, size_t bytes)
@@ -92,18 +92,28 @@ static void consider(const char *given, const char *word, const char **best, int
     }
 }
 
+/* Appends a word to a list of LIST_BYTES; the first that does not fit becomes "...", and nothing follows it. */
+static void add_word(char *list, size_t *at, const char *word)
+{
+    static const char more[] = ", ...";
+    if (*at >= LIST_BYTES) return;
+    const bool fits = *at + strlen(", ") + strlen(word) + sizeof more <= LIST_BYTES;
+    *at += (size_t)snprintf(list + *at, LIST_BYTES - *at, "%s%s", *at > 0 ? ", " : "", fits ? word : "...");
+    if (!fits) *at = LIST_BYTES;
+}
+
 ful_status ful__spot_unknown_word(const ful__spot *spot, const char *const *words)
 {
-    char list[RULE_BYTES] = "";
+    char list[LIST_BYTES] = "";
     const char *best = NULL;
     int best_distance = 99;
     size_t at = 0;
     for (int i = 0; words[i]; i++) {
-        if (at < sizeof list) at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i > 0 ? ", " : "", words[i]);
+        add_word(list, &at, words[i]);
         if (spot->node->kind == FUL__YAML_SCALAR) consider(spot->node->text, words[i], &best, &best_distance);
     }
-    if (best) return ful__spot_fail(spot, "must be one of %.300s (did you mean '%s'?)", list, best);
-    return ful__spot_fail(spot, "must be one of %.300s", list);
+    if (best) return ful__spot_fail(spot, "must be one of %s (did you mean '%s'?)", list, best);
+    return ful__spot_fail(spot, "must be one of %s", list);
 }
 
 ful_status ful__spot_unknown_key(const char *const *known, const ful__spot *map, int i)

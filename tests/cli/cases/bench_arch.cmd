@@ -1,0 +1,1 @@
+"$F" bench --arch vit_tiny --set net.depth=1 --set net.width=16 --set net.heads=2 --set moe='[{at: block1, experts: 2}]' --batch 1 --rounds 1 --infer-only --json | grep -E -o '"(arch|params)": [^,]*'; "$F" bench --arch resnet8 --set net.depth=2; echo $?; "$F" bench --arch resnet9; echo $?; "$F" bench --set net.depth=2

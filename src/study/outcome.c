@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "study/judged.h"
 #include "study/study.h"
 
 static ful_status out_of_memory(void)
@@ -92,6 +93,7 @@ static ful_status collect_run(const ful_study *s, int arm, int seed, json_t **ru
         bad |= json_object_set_new(run, "error", why ? json_string(why) : json_null());
         if (*result_out) bad |= copy_figures(run, *result_out);
         if (bad) status = out_of_memory();
+        if (status == FUL_OK && *result_out) status = ful__judge_run(s->folder, run);
     }
     json_decref(failure);
     ful__free(path);
@@ -249,6 +251,7 @@ static ful_status collect_arm(ful_study *s, int a, json_t **arm_out, json_t **da
         bad |= json_object_set_new(object, "health", arm_health(results, s->n_seeds));
         bad |= json_object_set(object, "runs", runs);
         if (bad) status = out_of_memory();
+        if (status == FUL_OK) status = ful__judge_arm(object, s->level);
     }
     ful_free(yaml);
     for (int i = 0; results && i < s->n_seeds; i++) json_decref(results[i]);

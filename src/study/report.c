@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "study/judged.h"
 
 const json_t *ful__report_arm(const ful__report *r, int arm)
 {
@@ -55,7 +56,9 @@ static ful_status study_of_run(const char *folder, json_t **out)
                      ful__json_real(ful__json_number(result, "seconds.train")), "cells");
     json_decref(result);
     FUL_FAIL_IF(!*out, FUL_ERR_FORMAT, "cannot report on %s: its result.json lacks required figures", folder);
-    return FUL_OK;
+    json_t *only = json_array_get(json_object_get(*out, "arms"), 0);
+    FUL_TRY(ful__judge_run(folder, json_array_get(json_object_get(only, "runs"), 0)));
+    return ful__judge_arm(only, ful__json_number(*out, "level"));
 }
 
 static ful_status load_study(const char *folder, json_t **out)

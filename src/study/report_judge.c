@@ -9,31 +9,18 @@
 #include <string.h>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "core/mem.h"
 #include "judge/charts.h"
+#include "study/judged.h"
 #include "study/report.h"
 
-enum { PICTURES_MAX = 12, CLASS_COLUMNS_MAX = 16, CLASS_ROWS_MAX = 20, FIGURES = 8 };
-
-/* One run's outcomes. */
-typedef struct said {
-    ful_outcome *outcome; /* NULL: there are none */
-    int64_t n;
-    int classes;
-    uint64_t fingerprint;
-} said;
+enum { PICTURES_MAX = 12, CLASS_COLUMNS_MAX = 16, CLASS_ROWS_MAX = 20 };
 
 /* An arm over its seeds. */
 typedef struct judged {
     ful_judgement pooled; /* over the images of all seeds; count 0: there is nothing */
     int runs;
-    double sum[FIGURES], square[FIGURES];
 } judged;
-
-static const char *const figure_names[FIGURES] = {"top-1 %", "top-5 %", "macro F1 %", "NLL",
-                                                  "Brier",   "ECE %",   "ECE mass %", "MCE %"};
-static const double figure_factors[FIGURES] = {100, 100, 100, 1, 1, 100, 100, 100};
 
 /* ---- reading ---- */
 
@@ -42,47 +29,26 @@ static const json_t *run_of(const ful__report *r, int arm, int seed)
     return json_array_get(json_object_get(ful__report_arm(r, arm), "runs"), (size_t)seed);
 }
 
-/* A file that is damaged is told on the page; one that is missing was written by an older version. */
-static ful_status read_said(const ful__report *r, int arm, int seed, ful__str *notes, said *out)
+/* Of a finished run. A file that is damaged is told on the page; one that is missing was written by an older version. */
+static ful_status read_said(const ful__report *r, int arm, int seed, ful__str *notes, ful__said *out)
 {
-    char *folder = NULL, *path = NULL;
-    ful_status status = FUL_OK;
-    *out = (said){0};
-    const char *name = ful__json_string(run_of(r, arm, seed), "folder");
-    if (!*name) return FUL_OK;
-    FUL_TRY_GOTO(status, done, ful__path_join(&folder, r->folder, name));
-    FUL_TRY_GOTO(status, done, ful__path_join(&path, folder, "predictions.bin"));
-    if (!ful__path_exists(path)) goto done;
-    status = ful_outcomes_read(path, &out->outcome, &out->n, &out->classes, &out->fingerprint);
-    if (status == FUL_ERR_FORMAT || status == FUL_ERR_IO) {
-        ful__str_add(notes, "<p class=\"note\">");
-        ful__str_add_html(notes, ful_error_message());
-        ful__str_add(notes, "</p>");
-        status = FUL_OK;
-    }
-done:
-    ful__free(path);
-    ful__free(folder);
-    return status;
+    *out = (ful__said){0};
+    if (strcmp(ful__json_string(run_of(r, arm, seed), "status"), "done") != 0) return FUL_OK;
+    const ful_status status = ful__said_read(r->folder, ful__json_string(run_of(r, arm, seed), "folder"), out);
+    if (status != FUL_ERR_FORMAT && status != FUL_ERR_IO) return status;
+    ful__str_add(notes, "<p class=\"note\">");
+    ful__str_add_html(notes, ful_error_message());
+    ful__str_add(notes, "</p>");
+    return FUL_OK;
 }
 
-static void add_figures(judged *arm, const ful_judgement *j)
-{
-    const double value[FIGURES] = {j->accuracy, j->top5, j->macro_f1, j->nll, j->brier, j->ece_width, j->ece_mass, j->mce};
-    for (int i = 0; i < FIGURES; i++) {
-        arm->sum[i] += value[i];
-        arm->square[i] += value[i] * value[i];
-    }
-    arm->runs++;
-}
-
-static ful_status judge_run(const said *s, judged *arm)
+static ful_status judge_run(const ful__said *s, judged *arm)
 {
     ful_judgement j = {0};
     if (!s->outcome || s->n == 0) return FUL_OK;
     FUL_TRY(ful_judge(s->outcome, s->n, s->classes, NULL, &j));
     ful_status status = FUL_OK;
-    add_figures(arm, &j);
+    arm->runs++;
     if (arm->pooled.count == 0) {
         arm->pooled = j;
         return FUL_OK;
@@ -96,7 +62,7 @@ static ful_status judge_arms(const ful__report *r, judged *arms, ful__str *notes
 {
     for (int a = 0; a < r->n_arms; a++)
         for (int s = 0; s < r->n_seeds; s++) {
-            said it;
+            ful__said it;
             FUL_TRY(read_said(r, a, s, notes, &it));
             const ful_status status = judge_run(&it, &arms[a]);
             ful_free(it.outcome);
@@ -107,30 +73,39 @@ static ful_status judge_arms(const ful__report *r, judged *arms, ful__str *notes
 
 /* ---- table of the arms ---- */
 
-static void add_arm_figures(const ful__report *r, const judged *arms, ful__str *out)
+static void add_figure(const ful__judged_figure *f, const json_t *value, ful__str *out)
 {
+    const json_t *ci = json_object_get(value, "ci");
+    ful__str_addf(out, "<td>%.*f", f->digits, f->factor * ful__json_number(value, "mean"));
+    if (json_is_array(ci))
+        ful__str_addf(out, "<br><span class=\"soft\">%.*f … %.*f</span>", f->digits,
+                      f->factor * json_number_value(json_array_get(ci, 0)), f->digits,
+                      f->factor * json_number_value(json_array_get(ci, 1)));
+    ful__str_add(out, "</td>");
+}
+
+static void add_arm_figures(const ful__report *r, ful__str *out)
+{
+    bool several = false;
     ful__str_add(out, "<div class=\"scroll card\"><table><thead><tr><th>arm</th><th>seeds</th>");
-    for (int i = 0; i < FIGURES; i++) ful__str_addf(out, "<th>%s</th>", figure_names[i]);
+    for (const ful__judged_figure *f = ful__judged_figures; f->key; f++) ful__str_addf(out, "<th>%s</th>", f->title);
     ful__str_add(out, "</tr></thead><tbody>");
     for (int a = 0; a < r->n_arms; a++) {
-        const int n = arms[a].runs;
+        const json_t *judge = json_object_get(ful__report_arm(r, a), "judge");
+        const int n = (int)json_integer_value(json_object_get(judge, "n"));
         if (n == 0) continue;
+        several |= n > 1;
         ful__str_add(out, "<tr><td>");
         ful__str_add_html(out, ful__report_arm_name(r, a));
         ful__str_addf(out, "</td><td>%d</td>", n);
-        for (int i = 0; i < FIGURES; i++) {
-            const double mean = arms[a].sum[i] / n, factor = figure_factors[i];
-            const double variance = n > 1 ? fmax(0.0, (arms[a].square[i] - n * mean * mean) / (n - 1)) : NAN;
-            const int digits = factor > 1.0 ? 2 : 4;
-            ful__str_addf(out, "<td>%.*f", digits, factor * mean);
-            if (n > 1) ful__str_addf(out, " <span class=\"soft\">±%.*f</span>", digits, factor * sqrt(variance));
-            ful__str_add(out, "</td>");
-        }
+        for (const ful__judged_figure *f = ful__judged_figures; f->key; f++) add_figure(f, json_object_get(judge, f->key), out);
         ful__str_add(out, "</tr>");
     }
-    ful__str_add(out,
-                 "</tbody></table></div><p class=\"note\">Means over seeds, ± their standard deviation. ECE: 15 bins. Lower is "
-                 "better from NLL on.</p>");
+    ful__str_add(out, "</tbody></table></div><p class=\"note\">");
+    if (several)
+        ful__str_addf(out, "Means over seeds, with Student's interval of the mean at %.0f %%. ",
+                      100.0 * ful__json_number(r->study, "level"));
+    ful__str_add(out, "ECE: 15 bins. Lower is better from NLL on.</p>");
 }
 
 /* ---- pictures ---- */
@@ -259,7 +234,7 @@ static void add_comparison(const json_t *cell, double seed, const ful_mcnemar *m
 static ful_status compare_seed(const ful__report *r, const json_t *cell, int seed, ful__str *notes, ful__str *rows)
 {
     const int a = arm_named(r, ful__json_string(cell, "arm")), b = arm_named(r, ful__json_string(cell, "against"));
-    said one = {0}, two = {0};
+    ful__said one = {0}, two = {0};
     ful_status status = FUL_OK;
     if (a < 0 || b < 0) return FUL_OK;
     FUL_TRY_GOTO(status, done, read_said(r, a, seed, notes, &one));
@@ -330,7 +305,7 @@ ful_status ful__report_judge(const ful__report *r, ful__str *out)
     if (runs > 0 || notes.length > 0) ful__str_add(out, "<section><h2>What the nets said of the test images</h2>");
     if (notes.length > 0) ful__str_add_bytes(out, notes.data, notes.length);
     if (runs > 0) {
-        add_arm_figures(r, arms, out);
+        add_arm_figures(r, out);
         add_pictures(r, arms, names, out);
         add_classes(r, arms, names, n_names, out);
         FUL_TRY_GOTO(status, done, add_comparisons(r, out));

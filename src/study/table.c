@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/str.h"
+#include "study/judged.h"
 #include "study/study.h"
 
 /* A cell of the table: the number, or a dash. */
@@ -46,6 +47,44 @@ static void add_arms(ful__str *s, const json_t *root)
         add_number(s, "%.3f", 8, ful__json_number(arm, "rho.exec"));
         add_number(s, "%.0f", 10, ful__json_number(arm, "images_per_s_median"));
         ful__str_addf(s, "  %s\n", ful__json_string(arm, "label"));
+    }
+}
+
+/* " 12.34 [11.90, 12.78]"; a dash for what says nothing, top-5 of at most five classes. */
+static void add_judged_figure(ful__str *s, const json_t *judge, int which, double classes)
+{
+    const ful__judged_figure *f = &ful__judged_figures[which];
+    const json_t *value = json_object_get(judge, f->key), *ci = json_object_get(value, "ci");
+    char text[64] = "-";
+    size_t n = 0;
+    if (which != FUL__JUDGED_TOP5 || !(classes <= FUL_JUDGE_TOP))
+        n = (size_t)snprintf(text, sizeof text, "%.*f", f->digits, f->factor * ful__json_number(value, "mean"));
+    if (n > 0 && n < sizeof text && json_is_array(ci))
+        snprintf(text + n, sizeof text - n, " [%.*f, %.*f]", f->digits, f->factor * json_number_value(json_array_get(ci, 0)),
+                 f->digits, f->factor * json_number_value(json_array_get(ci, 1)));
+    ful__str_addf(s, " %25s", text);
+}
+
+/* Means and intervals over seeds of what the nets said of the test images; nothing where no run kept it. */
+static void add_judged(ful__str *s, const json_t *root)
+{
+    const double classes = ful__json_number(root, "data.classes");
+    size_t i;
+    json_t *arm;
+    bool begun = false;
+    json_array_foreach(json_object_get(root, "arms"), i, arm)
+    {
+        const json_t *judge = json_object_get(arm, "judge");
+        if (!json_is_object(judge)) continue;
+        if (!begun)
+            ful__str_addf(s, "\n%-16s %5s %25s %25s %25s  (%.0f %% intervals over seeds)\n", "on test images", "seeds",
+                          "top-5 %", "NLL", "ECE %", 100.0 * ful__json_number(root, "level"));
+        begun = true;
+        ful__str_addf(s, "%-16s %5.0f", ful__json_string(arm, "name"), ful__json_number(judge, "n"));
+        add_judged_figure(s, judge, FUL__JUDGED_TOP5, classes);
+        add_judged_figure(s, judge, FUL__JUDGED_NLL, classes);
+        add_judged_figure(s, judge, FUL__JUDGED_ECE, classes);
+        ful__str_add(s, "\n");
     }
 }
 
@@ -98,6 +137,7 @@ ful_status ful__study_table(const json_t *root, char **text_out)
     if (*ful__json_string(root, "about")) ful__str_addf(&s, ": %s", ful__json_string(root, "about"));
     ful__str_add(&s, "\n\n");
     add_arms(&s, root);
+    add_judged(&s, root);
     add_cells(&s, root);
     ful__str_addf(&s, "\n%s\n", ful__json_string(root, "power.sentence"));
     add_failures(&s, root);

@@ -406,7 +406,7 @@ static void the_page_tells_what_the_nets_said(void **state)
     assert_int_equal(ful__file_read(path, 1 << 22, &page, &bytes), FUL_OK);
     /* moe: 4 of 40 wrong, then 5; dense: 10 of 40. Of seed 1 only moe has 8 right, only dense 2 (multiples of 10, not of 4). */
     static const char *const expected[] = {"What the nets said of the test images",
-                                           "<td>88.75 <span class=\"soft\">±1.77</span></td>",
+                                           "<td>88.75<br><span class=\"soft\">72.87 … 100.00</span></td>",
                                            "<td>75.00</td>",
                                            "Confusion matrix",
                                            "Reliability",
@@ -418,6 +418,48 @@ static void the_page_tells_what_the_nets_said(void **state)
     assert_null(strstr(page, "nan"));
     ful__free(page);
     ful__free(path);
+}
+
+/* study.json and the table have them too: mean, sd and Student's interval over the seeds whose outcomes are there. */
+static void figures_of_judging_have_intervals(void **state)
+{
+    (void)state;
+    seen s;
+    ful_study *study = NULL;
+    char *text = NULL;
+    assert_int_equal(run_plan(plan_text, 4, &s, NULL), FUL_OK);
+    assert_int_equal(ful_study_open(in_folder("out"), &study), FUL_OK);
+    assert_int_equal(ful_study_results(study, false, &text), FUL_OK);
+    assert_null(strstr(text, "on test images")); /* runs of an older version kept nothing */
+    ful_free(text);
+    ful_study_destroy(&study);
+
+    leave_outcomes(in_folder("out/runs/moe/seed1/predictions.bin"), 10); /* 4 of 40 wrong, then 5; one dense run of 10 */
+    leave_outcomes(in_folder("out/runs/moe/seed2/predictions.bin"), 8);
+    leave_outcomes(in_folder("out/runs/dense/seed1/predictions.bin"), 4);
+    assert_int_equal(ful__file_write(in_folder("out/runs/dense/seed2/predictions.bin"), "damaged", 7), FUL_OK);
+    assert_int_equal(ful_study_open(in_folder("out"), &study), FUL_OK);
+    assert_int_equal(ful_study_results(study, false, &text), FUL_OK);
+    if (!strstr(text, "moe                  2                         -   0.1966 [0.0678, 0.3254]       15.63 [7.68, 23.57]\n"))
+        fail_msg("%s", text);
+    if (!strstr(text, "dense                1                         -                    0.3081                     22.50\n"))
+        fail_msg("%s", text);
+    ful_free(text);
+    assert_int_equal(ful_study_results(study, true, &text), FUL_OK);
+    json_t *root = json_loads(text, 0, NULL), *arm = json_array_get(json_object_get(root, "arms"), 0);
+    const json_t *top1 = json_object_get(json_object_get(arm, "judge"), "top1");
+    assert_true(fabs(ful__json_number(top1, "mean") - 0.8875) < 1e-9);
+    assert_true(fabs(ful__json_number(top1, "sd") - 0.0176776695) < 1e-9);
+    assert_true(fabs(json_number_value(json_array_get(json_object_get(top1, "ci"), 0)) - 0.7286724) < 1e-6);
+    assert_true(fabs(json_number_value(json_array_get(json_object_get(top1, "ci"), 1)) - 1) < 1e-12); /* no share is above */
+    assert_true(fabs(ful__json_number(json_array_get(json_object_get(arm, "runs"), 1), "judge.ece") - 0.1625) < 1e-6);
+    arm = json_array_get(json_object_get(root, "arms"), 1);
+    assert_int_equal((int)ful__json_number(arm, "judge.n"), 1);
+    assert_true(json_is_null(json_object_get(json_object_get(json_object_get(arm, "judge"), "nll"), "ci")));
+    assert_true(json_is_null(json_object_get(json_array_get(json_object_get(arm, "runs"), 1), "judge")));
+    json_decref(root);
+    ful_free(text);
+    ful_study_destroy(&study);
 }
 
 /* A page shows a long study without growing with it. */
@@ -487,6 +529,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(seeds_come_in_whole_pairs, make_folder, remove_folder),
         cmocka_unit_test(verdicts_follow_the_numbers),
         cmocka_unit_test_setup_teardown(the_page_tells_what_the_nets_said, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(figures_of_judging_have_intervals, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_page_is_whole_and_escaped, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_long_study_has_a_light_page, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_plan_of_many_arms_expands, make_folder, remove_folder),

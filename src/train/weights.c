@@ -7,11 +7,11 @@
  */
 #include "train/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <fulcrum/core.h>
-#include <fulcrum/train.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -209,6 +209,20 @@ static bool left_fresh(loader *l, const ful_tensor *t, const ful__st_tensor *fro
     return true;
 }
 
+/* Numbers that a net could not run with are refused here, where the tensor's name is known. */
+static ful_status check_values(const ful_tensor *t, const ful__st_tensor *from)
+{
+    const bool variance = ends_with(t->name, ".running_var");
+    for (int64_t i = 0; i < t->count; i++) {
+        FUL_FAIL_IF(!isfinite(t->value[i]), FUL_ERR_FORMAT, "value %lld of tensor '%s' is not a finite float32: %g",
+                    (long long)i, from->name, (double)t->value[i]);
+        FUL_FAIL_IF(variance && t->value[i] < 0, FUL_ERR_FORMAT,
+                    "value %lld of tensor '%s' is %g: a running variance is not negative", (long long)i, from->name,
+                    (double)t->value[i]);
+    }
+    return FUL_OK;
+}
+
 static ful_status copy(loader *l, const ful_tensor *t, const ful__st_tensor *from)
 {
     if (!same_shape(t, from)) {
@@ -217,6 +231,7 @@ static ful_status copy(loader *l, const ful_tensor *t, const ful__st_tensor *fro
     }
     FUL_FAIL_IF(!ful__st_floats(from, t->value), FUL_ERR_FORMAT, "tensor '%s' holds whole numbers, and weights are fractions",
                 from->name);
+    FUL_TRY(check_values(t, from));
     l->info.read++;
     if (l->naming && ends_with(t->name, ".running_var"))
         for (int64_t i = 0; i < t->count; i++) t->value[i] += l->naming->var_shift;
@@ -306,12 +321,9 @@ static ful_status open_file(const char *path, ful__st_file **out)
     return ful__st_open(path, out);
 }
 
-ful_status ful_net_read_weights(ful_net *net, const char *arch, const char *path, bool other_classes,
-                                ful_weights_info *info_out)
+ful_status ful__weights_take(ful_net *net, const char *arch, const char *path, const ful__st_file *file, bool other_classes,
+                             ful_weights_info *info_out)
 {
-    FUL_FAIL_IF(!net || !arch || !path, FUL_ERR_ARG, "cannot read weights with net, arch or path NULL: all are needed");
-    ful__st_file *file = NULL;
-    FUL_TRY(open_file(path, &file));
     loader l = {.file = file, .arch = arch, .net = net, .other_classes = other_classes};
     ful_status status = load(&l);
     ful_net_touched(net);
@@ -323,6 +335,16 @@ ful_status ful_net_read_weights(ful_net *net, const char *arch, const char *path
     ful__str_deinit(&l.misshapen);
     ful__free(l.blocks);
     ful__free(l.used);
+    return status;
+}
+
+ful_status ful_net_read_weights(ful_net *net, const char *arch, const char *path, bool other_classes,
+                                ful_weights_info *info_out)
+{
+    FUL_FAIL_IF(!net || !arch || !path, FUL_ERR_ARG, "cannot read weights with net, arch or path NULL: all are needed");
+    ful__st_file *file = NULL;
+    FUL_TRY(open_file(path, &file));
+    const ful_status status = ful__weights_take(net, arch, path, file, other_classes, info_out);
     ful__st_close(&file);
     return status;
 }
@@ -339,7 +361,8 @@ ful_status ful__weights_classes(const char *path, const char *arch, int *out)
             if (strcmp(r->ours, "fc") == 0) fc = ful__st_find(file, name);
         }
     if (!fc) fc = ful__st_find(file, "fc.weight");
-    *out = fc && fc->rank > 0 && fc->shape[0] > 1 && fc->shape[0] < INT32_MAX ? (int)fc->shape[0] : 0;
+    const bool usable = fc && fc->rank > 0 && fc->count > 0 && fc->shape[0] > 1 && fc->shape[0] < INT32_MAX;
+    *out = usable ? (int)fc->shape[0] : 0;
     ful__st_close(&file);
     FUL_FAIL_IF(*out == 0, FUL_ERR_FORMAT, "cannot take the weights of '%s': no classifier with a name known for %s is in it",
                 path, arch);

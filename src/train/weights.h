@@ -12,8 +12,8 @@
 #ifndef FUL_TRAIN_WEIGHTS_H
 #define FUL_TRAIN_WEIGHTS_H
 
-#include <fulcrum/net.h>
-#include <stdbool.h>
+#include "train/safetensors.h"
+#include <fulcrum/train.h>
 
 typedef struct ful__name_rule {
     const char *ours, *theirs, *when;
@@ -39,6 +39,9 @@ void ful__name_generalise(const char *name, char out[FUL__WEIGHT_NAME_MAX], ful_
 /* theirs with its variables filled in, and `ending` behind it. */
 void ful__name_fill(const char *theirs, const ful__name_vars *vars, const char *ending, char out[FUL__WEIGHT_NAME_MAX]);
 
+/* ful_net_read_weights from an opened file; path: for messages. After a failure the net's values are partly the file's. */
+ful_status ful__weights_take(ful_net *net, const char *arch, const char *path, const ful__st_file *file, bool other_classes,
+                             ful_weights_info *info_out) FUL_CHECK_RESULT;
 /* Classes of the classifier in a file of another program. */
 ful_status ful__weights_classes(const char *path, const char *arch, int *out) FUL_CHECK_RESULT;
 

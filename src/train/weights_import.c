@@ -87,8 +87,8 @@ ful_status ful_weights_import(const char *path, const ful_config *config, const 
                 "cannot import with path, config or checkpoint NULL: all are needed");
     ful_config c = *config;
     FUL_TRY(settle(path, &c));
+    FUL_TRY_GOTO(status, done, create_net(&c, &net)); /* which says whether so many classes can be */
     FUL_TRY_GOTO(status, done, read_names(class_names, c.net.classes, &names));
-    FUL_TRY_GOTO(status, done, create_net(&c, &net));
     FUL_TRY_GOTO(status, done, ful_net_read_weights(net, c.net.arch, path, false, info_out));
     FUL_TRY_GOTO(status, done, ful_config_write(&c, &yaml));
     const ful__checkpoint_model model = {

@@ -27,9 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         volatile uint8_t seen = 0;
         CHECK(i == 0 || strcmp(ful__st_tensor_at(file, i - 1)->name, t->name) < 0);
         CHECK(ful__st_find(file, t->name) == t);
-        CHECK(begin >= data && t->count >= 0 && (size_t)t->count <= bytes / 4);
-        CHECK(begin + 4 * t->count <= data + bytes);
-        if (t->count > 0) seen = begin[0] ^ begin[4 * t->count - 1];
+        static const size_t sizes[] = {
+            [FUL__F32] = 4, [FUL__I32] = 4, [FUL__F16] = 2, [FUL__BF16] = 2, [FUL__F64] = 8, [FUL__I64] = 8};
+        const size_t size = sizes[t->dtype];
+        CHECK(begin >= data && t->count >= 0 && (size_t)t->count <= bytes / size);
+        CHECK(begin + size * (size_t)t->count <= data + bytes);
+        if (t->count > 0) seen = begin[0] ^ begin[size * (size_t)t->count - 1];
         (void)seen;
     }
     const char *config = ful__st_meta_get(file, "config");

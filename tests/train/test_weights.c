@@ -227,6 +227,138 @@ static void test_what_is_wrong_is_named(void **state)
     ful_net_destroy(&net);
 }
 
+/* The fixture's file with one tensor of other values. */
+static const char *file_with(const char *name, ful__dtype dtype, const void *data, int64_t count)
+{
+    ful__st_file *file = NULL;
+    ful__st_tensor list[128];
+    const char *path = test_path("values.safetensors", "");
+    assert_ok(ful__st_open(path_of(&fixtures[0], ".safetensors"), &file));
+    for (int i = 0; i < ful__st_count(file); i++) {
+        list[i] = *ful__st_tensor_at(file, i);
+        if (strcmp(list[i].name, name) != 0) continue;
+        list[i].dtype = dtype;
+        list[i].data = data;
+        if (count == 0) { /* a long side, and another of 0: no bytes */
+            list[i].rank = 2;
+            list[i].shape[0] = 2000000000;
+            list[i].count = list[i].shape[1] = 0;
+        } else {
+            assert_int_equal(list[i].count, count);
+        }
+    }
+    assert_ok(ful__st_write(path, list, ful__st_count(file), NULL, 0));
+    ful__st_close(&file);
+    return path;
+}
+
+static void test_numbers_that_are_none(void **state)
+{
+    (void)state;
+    static const float not_a_number[4] = {0, 1, NAN, 0}, negative[4] = {1, -0.25f, 1, 1}, infinite[4] = {0, 0, 0, -INFINITY};
+    static const int32_t whole[4] = {1, 2, 3, 4};
+    ful__st_file *expected = NULL;
+    ful_net_config c;
+    ful_net *net = NULL;
+    int classes = 0;
+    fixture_config(&fixtures[0], &c, &expected);
+    ful__st_close(&expected);
+    assert_ok(net_of(&c, 2, &net));
+    const struct {
+        const char *name, *wrong;
+        ful__dtype dtype;
+        const void *data;
+    } cases[] = {
+        {"bn1.bias", "value 2 of tensor 'bn1.bias' is not a finite float32: nan", FUL__F32, not_a_number},
+        {"bn1.weight", "value 3 of tensor 'bn1.weight' is not a finite float32: -inf", FUL__F32, infinite},
+        {"bn1.running_var", "value 1 of tensor 'bn1.running_var' is -0.25: a running variance is not negative", FUL__F32,
+         negative},
+        {"bn1.bias", "tensor 'bn1.bias' holds whole numbers", FUL__I32, whole},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_fails(ful_net_read_weights(net, c.arch, file_with(cases[i].name, cases[i].dtype, cases[i].data, 4), false, NULL),
+                     FUL_ERR_FORMAT, cases[i].wrong);
+    /* two thousand million classes in a file of a few bytes */
+    assert_fails(ful__weights_classes(file_with("fc.weight", FUL__F32, whole, 0), c.arch, &classes), FUL_ERR_FORMAT,
+                 "no classifier with a name known for resnet8");
+    ful_net_destroy(&net);
+}
+
+static void test_cut_files(void **state)
+{
+    (void)state;
+    ful__st_file *expected = NULL;
+    ful_net_config c;
+    ful_net *net = NULL;
+    char *bytes = NULL;
+    size_t n = 0;
+    const char *path = test_path("cut.safetensors", "");
+    fixture_config(&fixtures[2], &c, &expected);
+    ful__st_close(&expected);
+    assert_ok(net_of(&c, 2, &net));
+    assert_ok(ful__file_read(path_of(&fixtures[2], ".safetensors"), 1 << 20, &bytes, &n));
+    for (size_t length = 0; length < n; length += length < 64 ? 1 : 97) {
+        assert_ok(ful__file_write(path, bytes, length));
+        assert_fails(ful_net_read_weights(net, c.arch, path, false, NULL), FUL_ERR_FORMAT, "cannot read '");
+    }
+    assert_ok(ful__file_write(path, bytes, n));
+    assert_ok(ful_net_read_weights(net, c.arch, path, false, NULL));
+    ful__free(bytes);
+    ful_net_destroy(&net);
+}
+
+/* What runs out ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct import_job {
+    const char *from, *to;
+    ful_config config;
+} import_job;
+
+static ful_status import_once(void *ctx)
+{
+    import_job *job = ctx;
+    return ful_weights_import(job->from, &job->config, NULL, job->to, NULL);
+}
+
+static ful_status read_once(void *ctx)
+{
+    return ful_net_read_weights(ctx, "resnet8", path_of(&fixtures[0], ".safetensors"), false, NULL);
+}
+
+/* A file that is refused: the sentence needs memory too. */
+static ful_status read_wrong_once(void *ctx)
+{
+    const ful_status status = ful_net_read_weights(ctx, "resnet8", test_path("wrong.safetensors", ""), false, NULL);
+    return status == FUL_ERR_FORMAT ? FUL_OK : status;
+}
+
+static void test_memory_and_disk_fail(void **state)
+{
+    (void)state;
+    static const char *const set[] = {"net.arch=mixer_s", "net.width=8", "net.depth=2", "net.height=8", "net.conv=direct"};
+    static import_job job;
+    ful__st_file *expected = NULL;
+    ful_net_config c;
+    ful_net *net = NULL;
+    char command[400];
+    fixture_config(&fixtures[0], &c, &expected);
+    ful__st_close(&expected);
+    assert_ok(net_of(&c, 2, &net));
+    assert_true(test_each_failure(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, read_once, net) >= 4);
+    assert_true(test_each_failure(FUL__FAULT_READ, FUL_ERR_IO, read_once, net) >= 1);
+    snprintf(command, sizeof command, "cp %s %s", changed_file("bn1.bias", "bn9.bias", 0), test_path("wrong.safetensors", ""));
+    assert_int_equal(system(command), 0);
+    assert_true(test_each_failure(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, read_wrong_once, net) >= 5);
+    ful_net_destroy(&net);
+
+    job.from = path_of(&fixtures[2], ".safetensors");
+    job.to = test_path("kept.safetensors", "");
+    assert_ok(ful_config_load(NULL, set, 5, &job.config));
+    assert_true(test_some_failures(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, import_once, &job, 60) > 60);
+    assert_true(test_each_failure(FUL__FAULT_READ, FUL_ERR_IO, import_once, &job) >= 2);
+    assert_true(test_each_failure(FUL__FAULT_WRITE, FUL_ERR_IO, import_once, &job) >= 3);
+}
+
 /* Use ------------------------------------------------------------------------------------------------------------------- */
 
 /* A checkpoint made of the file is the same net; a training may begin from either, and goes on without them. */
@@ -274,6 +406,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_classifier_and_mixtures_stay_drawn),
         cmocka_unit_test(test_what_is_wrong_is_named),
+        cmocka_unit_test(test_numbers_that_are_none),
+        cmocka_unit_test(test_cut_files),
+        cmocka_unit_test(test_memory_and_disk_fail),
         cmocka_unit_test(test_import_and_start),
     };
     return cmocka_run_group_tests(tests, test_make_root, test_remove_root);

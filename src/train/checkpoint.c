@@ -197,8 +197,13 @@ ful_status ful__checkpoint_open(const char *path, ful__st_file **out)
     FUL_TRY(ful__st_open(path, out));
     const char *format = ful__st_meta_get(*out, "format");
     if (format && strcmp(format, FUL__CHECKPOINT_FORMAT) == 0 && ful__st_meta_get(*out, "config")) return FUL_OK;
-    (void)ful__fail(FUL_ERR_FORMAT, "cannot use '%s': its metadata must have the format '%s' and a config, and it has '%.40s'",
-                    path, FUL__CHECKPOINT_FORMAT, format ? format : "");
+    const char *version = ful__st_meta_get(*out, "version");
+    if (format && strcmp(format, FUL__CHECKPOINT_FORMAT) != 0)
+        (void)ful__fail(FUL_ERR_FORMAT,
+                        "cannot use '%s': it has the format '%.40s' of fulcrum %.20s, and this one, %s, reads '%s'", path,
+                        format, version ? version : "(version not given)", ful_version(), FUL__CHECKPOINT_FORMAT);
+    else
+        (void)ful__fail(FUL_ERR_FORMAT, "cannot use '%s': a checkpoint's metadata must have a format and a config", path);
     ful__st_close(out);
     return FUL_ERR_FORMAT;
 }
@@ -252,6 +257,23 @@ static ful_status read_probe(const ful__st_file *file, ful__layer *layer)
     return FUL_OK;
 }
 
+/* The run's tensors are all there, and others: names one. */
+static ful_status refuse_extra(const ful__run *run, const ful__st_file *file)
+{
+    listing l = {0};
+    const char *extra = "";
+    const ful_status status = list_tensors(run, &l);
+    for (int i = 0; i < ful__st_count(file) && status == FUL_OK; i++) {
+        const char *name = ful__st_tensor_at(file, i)->name;
+        bool known = false;
+        for (int k = 0; k < l.n && !known; k++) known = strcmp(l.names[k], name) == 0;
+        if (!known) extra = name;
+    }
+    listing_deinit(&l);
+    FUL_TRY(status);
+    return ful__fail(FUL_ERR_FORMAT, "its tensor '%s' is none of the run's", extra);
+}
+
 static ful_status read_tensors(ful__run *run, const ful__st_file *file)
 {
     const int states = ful__optim_state_count(run->optim), wanted_count = run->n_tensors + states + run->n_layers;
@@ -267,9 +289,7 @@ static ful_status read_tensors(ful__run *run, const ful__st_file *file)
         memcpy(s.value, found->data, (size_t)found->count * sizeof(float));
     }
     for (int i = 0; i < run->n_layers; i++) FUL_TRY(read_probe(file, &run->layers[i]));
-    FUL_FAIL_IF(ful__st_count(file) != wanted_count, FUL_ERR_FORMAT, "it has %d tensors, and the run %d", ful__st_count(file),
-                wanted_count);
-    return FUL_OK;
+    return ful__st_count(file) == wanted_count ? FUL_OK : refuse_extra(run, file);
 }
 
 ful_status ful__checkpoint_load(ful__run *run, const char *path)

@@ -17,12 +17,17 @@ typedef struct entry {
     const char *name;
     field_kind kind;
     size_t offset;
+    bool added; /* after the first version of the format: where it is absent it stays as the run began with it, 0 */
 } entry;
 
 static const entry history_fields[] = {
-#define FIELD(kind, name)                         \
-    {                                             \
-#name, kind, offsetof(ful__history, name) \
+#define FIELD(kind, name)                                \
+    {                                                    \
+#name, kind, offsetof(ful__history, name), false \
+    }
+#define ADDED(kind, name)                               \
+    {                                                   \
+#name, kind, offsetof(ful__history, name), true \
     }
     FIELD(INT, epoch),
     FIELD(INT64, batch),
@@ -30,7 +35,7 @@ static const entry history_fields[] = {
     FIELD(INT64, sums.seen),
     FIELD(INT64, sums.correct),
     FIELD(INT64, sums.steps),
-    FIELD(INT64, sums.skipped),
+    ADDED(INT64, sums.skipped),
     FIELD(REAL, sums.loss),
     FIELD(REAL, sums.aux_loss),
     FIELD(REAL, sums.grad_norm),
@@ -53,16 +58,17 @@ static const entry history_fields[] = {
     FIELD(REAL, seconds_eval),
     FIELD(REAL, seconds_total),
     FIELD(REAL, infer_images_per_s),
-    FIELD(INT64, skipped_test),
+    ADDED(INT64, skipped_test),
     FIELD(REAL, counted_macs),
     FIELD(REAL, counted_routed),
+#undef ADDED
 #undef FIELD
 };
 
 static const entry stats_fields[] = {
-#define FIELD(kind, name)                          \
-    {                                              \
-#name, kind, offsetof(ful_moe_stats, name) \
+#define FIELD(kind, name)                                 \
+    {                                                     \
+#name, kind, offsetof(ful_moe_stats, name), false \
     }
     FIELD(INT64, tokens),          FIELD(INT64, pairs),         FIELD(INT64, dropped),        FIELD(INT64, all_dropped),
     FIELD(INT64, batches),         FIELD(REAL, entropy_sum),    FIELD(REAL, margin_sum),      FIELD(REAL, gate_mass_sum),
@@ -92,12 +98,13 @@ static void write_fields(ful__emitter *j, const entry *fields, size_t n, const v
     }
 }
 
-/* Every field must be there; null is NaN. */
+/* Every field of the first version must be there; null is NaN. What else the map holds is not looked at. */
 static ful_status read_fields(const json_t *map, const entry *fields, size_t n, void *base)
 {
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_object_get(map, fields[i].name);
         void *to = (char *)base + fields[i].offset;
+        if (!value && fields[i].added) continue;
         const double real = json_is_null(value) ? NAN : json_number_value(value);
         const int64_t wide = json_integer_value(value);
         const int narrow = (int)wide;

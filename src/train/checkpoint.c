@@ -17,6 +17,7 @@
 /* Metadata --------------------------------------------------------------------------------------------------------------- */
 
 enum { META_MAX = 16, TEXT_MAX = 8 };
+#define FORMAT_STEM "fulcrum-checkpoint-" /* and its version */
 
 typedef struct metadata {
     ful__st_meta entries[META_MAX];
@@ -198,12 +199,15 @@ ful_status ful__checkpoint_open(const char *path, ful__st_file **out)
     const char *format = ful__st_meta_get(*out, "format");
     if (format && strcmp(format, FUL__CHECKPOINT_FORMAT) == 0 && ful__st_meta_get(*out, "config")) return FUL_OK;
     const char *version = ful__st_meta_get(*out, "version");
-    if (format && strcmp(format, FUL__CHECKPOINT_FORMAT) != 0)
+    if (format && strncmp(format, FORMAT_STEM, strlen(FORMAT_STEM)) == 0 && strcmp(format, FUL__CHECKPOINT_FORMAT) != 0)
         (void)ful__fail(FUL_ERR_FORMAT,
-                        "cannot use '%s': it has the format '%.40s' of fulcrum %.20s, and this one, %s, reads '%s'", path,
-                        format, version ? version : "(version not given)", ful_version(), FUL__CHECKPOINT_FORMAT);
+                        "cannot use '%s': it has the format '%.40s' of fulcrum %.20s, and fulcrum %s reads '%s'", path, format,
+                        version ? version : "?", ful_version(), FUL__CHECKPOINT_FORMAT);
     else
-        (void)ful__fail(FUL_ERR_FORMAT, "cannot use '%s': a checkpoint's metadata must have a format and a config", path);
+        (void)ful__fail(FUL_ERR_FORMAT,
+                        "cannot use '%s': its metadata must have the format '%s' and a config, and it has '%.40s' (weights of "
+                        "another program: fulcrum import)",
+                        path, FUL__CHECKPOINT_FORMAT, format ? format : "");
     ful__st_close(out);
     return FUL_ERR_FORMAT;
 }

@@ -7,7 +7,11 @@ find_package(ZLIB REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.12)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JPEG REQUIRED IMPORTED_TARGET libjpeg) # libjpeg-turbo's: it can decode part of an image
-pkg_check_modules(CURL IMPORTED_TARGET libcurl>=7.85) # optional: fulcrum data fetch
+if(FULCRUM_CURL) # optional: fulcrum data fetch
+  pkg_check_modules(CURL IMPORTED_TARGET libcurl>=7.85)
+else()
+  set(CURL_FOUND FALSE)
+endif()
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_path(RANDOM123_INCLUDE_DIR Random123/philox.h REQUIRED)
 find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h REQUIRED)

@@ -268,17 +268,20 @@ ful_status ful__fetch(const ful__fetch_set *set, const char *folder, const ful_f
 
 #else
 
+/* What the user can do without it: build it in, or carry the files. */
 ful_status ful__fetch(const ful__fetch_set *set, const char *folder, const ful_fetch_options *options, ful_fetch_report *report)
 {
-    (void)folder, (void)options;
+    const char *base = options->from && *options->from ? options->from : set->base;
+    char files[256] = "";
+    size_t at = 0;
     *report = (ful_fetch_report){0};
-    FUL_FAIL_IF(!set->base && !(options->from && *options->from), FUL_ERR_DATA, "cannot download '%s': %s", set->name,
-                set->why);
-    return ful__fail(
-        FUL_ERR_UNSUPPORTED,
-        "cannot download '%s': this build has no libcurl (Debian's libcurl4-openssl-dev, before cmake). By hand: its files "
-        "lie at %s",
-        set->name, set->base ? set->base : options->from);
+    FUL_FAIL_IF(!base, FUL_ERR_DATA, "cannot download '%s': %s", set->name, set->why);
+    for (const ful__fetch_file *file = set->files; file->name && at < sizeof files; file++)
+        at += (size_t)snprintf(files + at, sizeof files - at, "%s%s", at > 0 ? ", " : "", file->name);
+    return ful__fail(FUL_ERR_UNSUPPORTED,
+                     "cannot download '%s': this program was built without libcurl; install it (Debian: libcurl4-openssl-dev) "
+                     "and build again, or put %s from %s into %s%s%s",
+                     set->name, files, base, folder, set->after ? "; then " : "", set->after ? set->after : "");
 }
 
 #endif

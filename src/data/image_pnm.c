@@ -33,7 +33,7 @@ static ful_status parse(const char *name, const uint8_t *p, size_t n, ful__pixel
 
 ful_status ful__pnm_probe(const char *name, const void *bytes, size_t n, ful__image_info *out)
 {
-    ful__pixels p;
+    ful__pixels p = {0};
     FUL_TRY(parse(name, bytes, n, &p));
     *out = (ful__image_info){p.height, p.width, p.channels, 1};
     return FUL_OK;

@@ -97,9 +97,9 @@ static ful_status add_act(branch *b, const char *part)
 
 static ful_status mlp_branch(branch *b, int d, int hidden)
 {
-    if (b->attr->gated) {
+    if (b->attr->norm == FUL_EXPERT_NORM_NONE) {
         const size_t end = strlen(b->prefix); /* the node is named as its parameters' prefix, without the dot */
-        const ful_mlp_attr attr = {.hidden = hidden, .act = b->attr->act, .gated = true};
+        const ful_mlp_attr attr = {.hidden = hidden, .act = b->attr->act, .gated = b->attr->gated};
         snprintf(b->name, sizeof b->name, "%.*s", end > 0 ? (int)end - 1 : 0, b->prefix);
         return ful_graph_mlp(b->g, b->name, b->end, &attr, &b->end);
     }

@@ -55,7 +55,7 @@ typedef struct ful_net_config {
     int classes;             /* filled from the data set when 0 */
     double dropout;          /* before the classifier (default 0) */
     double drop_path;        /* stochastic depth of the last block (vit: residual branch), linear over depth (default 0) */
-    char conv[16];           /* auto | direct | winograd | patches: how convolutions are computed (default auto) */
+    char conv[16];           /* auto | direct | winograd | patches | strips: how convolutions are computed (default auto) */
     char stem[16];           /* auto | small | large: whether the first layers keep an image's size or take a quarter of its
                                 side (resnets: 3x3, or 7x7/2 + max-pool); auto = small up to 64 px (default auto) */
     ful_vit_config vit;

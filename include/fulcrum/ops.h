@@ -43,11 +43,18 @@ typedef enum ful_init {
 /*
  * How a convolution is computed. DIRECT: the plain sum, oneDNN's kernels. WINOGRAD: F(4x4, 3x3), a quarter of the
  * multiplications and about four times the rounding error; 3x3 of stride 1. PATCHES: the plain sum in another order, one matrix
- * product over the patches of few pixels; inference. Where the one asked for does not apply, and for depthwise convolutions, it
- * is as if DIRECT was asked for. AUTO: each pass of each shape is measured once on a machine. The environment variable
- * FULCRUM_CONV (auto, direct, winograd, patches) goes before this.
+ * product over the patches of few pixels; inference. STRIPS: the plain sum on kernels of our own, any kernel and stride. Where
+ * the one asked for does not apply, and for depthwise convolutions, it is as if DIRECT was asked for. AUTO: each pass of each
+ * shape is measured once on a machine. The environment variable FULCRUM_CONV (auto, direct, winograd, patches, strips) goes
+ * before this.
  */
-typedef enum ful_conv_algorithm { FUL_CONV_AUTO = 0, FUL_CONV_DIRECT, FUL_CONV_WINOGRAD, FUL_CONV_PATCHES } ful_conv_algorithm;
+typedef enum ful_conv_algorithm {
+    FUL_CONV_AUTO = 0,
+    FUL_CONV_DIRECT,
+    FUL_CONV_WINOGRAD,
+    FUL_CONV_PATCHES,
+    FUL_CONV_STRIPS
+} ful_conv_algorithm;
 
 typedef struct ful_conv2d_attr {
     int out_channels;             /* >= 1 */

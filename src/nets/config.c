@@ -186,12 +186,12 @@ static ful_status check_no_vit(const ful__builder *b)
 
 ful_status ful__net_conv(const ful_net_config *config, ful_conv_algorithm *out)
 {
-    static const char *const words[] = {"auto", "direct", "winograd", "patches"}; /* as ful_conv_algorithm */
-    for (int i = 0; i < 4; i++) {
+    static const char *const words[] = {"auto", "direct", "winograd", "patches", "strips"}; /* as ful_conv_algorithm */
+    for (int i = 0; i < 5; i++) {
         *out = (ful_conv_algorithm)i;
         if (strcmp(config->conv, words[i]) == 0) return FUL_OK;
     }
-    return ful__fail(FUL_ERR_CONFIG, "cannot build a net with conv=%.15s: it must be auto, direct, winograd or patches",
+    return ful__fail(FUL_ERR_CONFIG, "cannot build a net with conv=%.15s: it must be auto, direct, winograd, patches or strips",
                      config->conv);
 }
 

@@ -116,7 +116,7 @@ static const ful__key net_keys[] = {
     {"dropout", FUL__REAL(NET, dropout, 0, 1), .below_max = true, .help = "before the classifier"},
     {"drop_path", FUL__REAL(NET, drop_path, 0, 1), .below_max = true,
      .help = "stochastic depth of the last block, linear over depth"},
-    {"conv", FUL__TEXT(NET, conv), .type = "auto | direct | winograd | patches",
+    {"conv", FUL__TEXT(NET, conv), .type = "auto | direct | winograd | patches | strips",
      .help = "how convolutions are computed; auto = as a measurement on this machine prefers"},
     {"stem", FUL__TEXT(NET, stem), .type = "auto | small | large",
      .help = "small keeps an image's size, large takes a quarter of its side; auto = small up to 64 px"},

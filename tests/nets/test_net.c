@@ -135,6 +135,8 @@ static void test_batch_split(void **state)
     split_batches();
     setenv("FULCRUM_CONV", "winograd", 1);
     split_batches();
+    setenv("FULCRUM_CONV", "strips", 1);
+    split_batches();
     unsetenv("FULCRUM_CONV");
 }
 

@@ -36,7 +36,13 @@ static const conv_case nets[] = {
     {{32, 32, 16}, 32, 3, 3, 2, 2, 1, 1, .n_max = 128},
     {{16, 16, 32}, 32, 3, 3, 1, 1, 1, 1, .n_max = 128},
     {{8, 8, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 128},
-    {{32, 32, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 32}, /* resnet18 at 32 px */
+    {{16, 16, 32}, 64, 3, 3, 2, 2, 1, 1, .n_max = 128},
+    {{32, 32, 16}, 32, 1, 1, 2, 2, 0, 0, .n_max = 128},
+    {{32, 32, 3}, 64, 3, 3, 1, 1, 1, 1, .n_max = 32}, /* resnet18 at 32 px */
+    {{32, 32, 64}, 128, 3, 3, 2, 2, 1, 1, .n_max = 32},
+    {{16, 16, 128}, 256, 3, 3, 2, 2, 1, 1, .n_max = 32},
+    {{8, 8, 256}, 512, 3, 3, 2, 2, 1, 1, .n_max = 32},
+    {{32, 32, 64}, 64, 3, 3, 1, 1, 1, 1, .n_max = 32},
     {{16, 16, 128}, 128, 3, 3, 1, 1, 1, 1, .n_max = 32},
     {{8, 8, 256}, 256, 3, 3, 1, 1, 1, 1, .n_max = 32},
     {{8, 8, 256}, 512, 1, 1, 2, 2, 0, 0, .n_max = 32},
@@ -97,6 +103,39 @@ static const conv_case winograd[] = {
     {{7, 7, 32}, 32, 3, 3, 1, 1, 1, 1, .groups = 2, .winograd = true},
 };
 
+/* Strips: strides under odd and even sides, maps of one pixel and smaller than the kernel, pads of all kinds and none,
+ * remainders of dx that no tap meets, panels of one block and of two, images of few channels, strips of a line, of lines and of
+ * images. */
+static const conv_case strips[] = {
+    {{7, 5, 16}, 32, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{8, 8, 16}, 16, 3, 3, 2, 2, 1, 1, .bias = true, .strips = true},
+    {{7, 6, 16}, 48, 3, 3, 1, 1, 1, 1, .strips = true},
+    {{5, 6, 48}, 80, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{1, 1, 16}, 16, 3, 3, 2, 2, 1, 1, .bias = true, .strips = true},
+    {{2, 2, 32}, 16, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{3, 3, 16}, 32, 3, 3, .strips = true}, /* the kernel fills the image */
+    {{9, 9, 16}, 32, 1, 1, 2, 2, .strips = true},
+    {{8, 7, 32}, 16, 1, 1, 2, 2, .strips = true},
+    {{5, 5, 32}, 48, 1, 1, .strips = true},
+    {{9, 7, 16}, 16, 5, 5, 2, 2, 2, 2, .strips = true},
+    {{11, 8, 16}, 16, 5, 3, 1, 2, 2, 0, .strips = true},
+    {{11, 8, 16}, 16, 1, 5, 1, 3, 0, 2, .strips = true}, /* dx is left to oneDNN: stride 3 */
+    {{12, 7, 16}, 16, 7, 7, 2, 2, 1, 6, .strips = true},
+    {{6, 7, 16}, 16, 3, 3, 1, 1, 0, 2, .strips = true},
+    {{9, 9, 16}, 16, 2, 2, 2, 2, .strips = true},
+    {{9, 9, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2, .strips = true}, /* dilation: dx is oneDNN's */
+    {{11, 9, 16}, 32, 3, 2, 1, 2, 3, 1, 3, 2, .strips = true},
+    {{9, 9, 3}, 16, 3, 3, 1, 1, 1, 1, .bias = true, .strips = true},
+    {{9, 8, 3}, 32, 7, 7, 2, 2, 3, 3, .strips = true},
+    {{9, 9, 1}, 48, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{8, 8, 3}, 16, 4, 4, 4, 4, .strips = true},
+    {{5, 5, 17}, 16, 3, 3, 1, 1, 1, 1, .strips = true},
+    {{7, 7, 24}, 40, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{6, 7, 16}, 16, 3, 3, 2, 2, 1, 1, .n_max = 37, .strips = true},
+    {{4, 4, 128}, 96, 3, 3, 2, 2, 1, 1, .n_max = 5, .strips = true},
+    {{7, 7, 32}, 32, 3, 3, 2, 2, 1, 1, .groups = 2, .strips = true}, /* does not apply */
+};
+
 static void conv(check_sink *sink, unsigned use, const conv_case *c)
 {
     char text[112];
@@ -136,6 +175,8 @@ static void cases(check_sink *sink)
     for (size_t i = 0; i < sizeof depthwise / sizeof *depthwise; i++)
         conv(sink, CHECK_TEST | (depthwise[i].x.w < 20 ? CHECK_GRAD : 0), &depthwise[i]);
     for (size_t i = 0; i < sizeof winograd / sizeof *winograd; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &winograd[i]);
+    for (size_t i = 0; i < sizeof strips / sizeof *strips; i++)
+        conv(sink, CHECK_TEST | (strips[i].x.c * strips[i].out > 32 * 32 ? CHECK_SLOW : CHECK_GRAD), &strips[i]);
     for (int i = 0; i < CHECK_EDGES_COUNT; i++) {
         conv_case in = {.x = {5, 5, check_edges[i]}, .out = 16, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
         conv_case out = {.x = {5, 5, 16}, .out = check_edges[i], .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1};
@@ -153,6 +194,9 @@ static void cases(check_sink *sink)
         conv(sink, CHECK_PERF, &c);
         c.winograd = c.kernel_h == 3 && c.stride_h == 1 && c.groups == 0 && c.x.c > 3;
         if (c.winograd) conv(sink, CHECK_PERF, &c);
+        c.winograd = false;
+        c.strips = c.groups == 0;
+        if (c.strips) conv(sink, CHECK_PERF, &c);
     }
     refusals(sink);
 }

@@ -22,6 +22,16 @@ static const conv_case usual[] = {
     {{9, 7, 16}, 16, 5, 3, 1, 2, 2, 0, 1, 2, .patches = true},
     {{6, 6, 16}, 16, 3, 3, 1, 1, 1, 1, .n_max = 9, .patches = true},
     {{5, 5, 8}, 24, 3, 3, 1, 1, 1, 1, .patches = true},
+    {{7, 6, 16}, 48, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{16, 16, 16}, 32, 3, 3, 2, 2, 1, 1, .strips = true},
+    {{5, 5, 32}, 16, 1, 1, 2, 2, .strips = true},
+    {{1, 1, 16}, 32, 1, 1, .strips = true},
+    {{2, 2, 64}, 96, 3, 3, 1, 1, 1, 1, .n_max = 3, .strips = true}, /* more weights than pixels */
+    {{9, 7, 16}, 16, 5, 3, 1, 2, 2, 0, 1, 2, .strips = true},
+    {{9, 9, 3}, 32, 3, 3, 1, 1, 1, 1, .strips = true},
+    {{32, 32, 3}, 16, 3, 3, 1, 1, 1, 1, .n_max = 2, .strips = true},
+    {{6, 6, 16}, 16, 3, 3, 1, 1, 1, 1, .n_max = 9, .strips = true},
+    {{5, 5, 8}, 24, 3, 3, 1, 1, 1, 1, .strips = true},
 };
 
 static const conv_case nets[] = {
@@ -88,6 +98,9 @@ static void cases(check_sink *sink)
     check_addf(sink, CHECK_TEST,
                (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .n_max = 3, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
                "conv(x) + x patches");
+    a.conv.algorithm = FUL_CONV_STRIPS;
+    check_addf(sink, CHECK_TEST, (check_case){.attr = &a, .n_x = 2, .x = {x, x}, .macs = 7 * 7 * 32 * 32 * 9, .twin = true},
+               "conv(x) + x strips");
     refusals(sink);
 }
 

@@ -12,7 +12,7 @@ typedef struct conv_case {
     int out, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
     bool bias;
     int n_max;
-    bool winograd, patches;
+    bool winograd, patches, strips;
 } conv_case;
 
 static inline int conv_or_one(int value)
@@ -35,7 +35,10 @@ static inline ful_conv2d_attr conv_attr(const conv_case *c)
     a.dilation_w = conv_or_one(c->dilation_w);
     a.groups = conv_or_one(c->groups);
     a.bias = c->bias;
-    a.algorithm = c->winograd ? FUL_CONV_WINOGRAD : c->patches ? FUL_CONV_PATCHES : FUL_CONV_DIRECT;
+    a.algorithm = c->winograd  ? FUL_CONV_WINOGRAD
+                  : c->patches ? FUL_CONV_PATCHES
+                  : c->strips  ? FUL_CONV_STRIPS
+                               : FUL_CONV_DIRECT;
     return a;
 }
 
@@ -63,6 +66,7 @@ static inline const char *conv_text(const ful_conv2d_attr *a, char text[112])
              a->bias ? " bias" : "",
              a->algorithm == FUL_CONV_WINOGRAD  ? " winograd"
              : a->algorithm == FUL_CONV_PATCHES ? " patches"
+             : a->algorithm == FUL_CONV_STRIPS  ? " strips"
                                                 : "");
     return text;
 }

@@ -183,6 +183,10 @@ static int batches(void)
     const int patches[] = {7, 8, 16, 17};
     for (int i = 0; i < 4; i++)
         if (same_in_batches(&shapes[patches[i]], false)) return 1;
+    algorithm = FUL_CONV_STRIPS;
+    const int strips[] = {0, 1, 3, 4, 7, 8, 11, 16};
+    for (int i = 0; i < 8; i++)
+        if (same_in_batches(&shapes[strips[i]], i % 2)) return 1;
     return 0;
 }
 
@@ -264,6 +268,9 @@ static int numbers(void)
     int bad = 0;
     for (int i = 0; i < SHAPES; i++)
         if (ful__count(shapes[i].x) * shapes[i].out < 1 << 19) bad += against_reference(&shapes[i]);
+    algorithm = FUL_CONV_STRIPS;
+    for (int i = 0; i < SHAPES; i++)
+        if (ful__count(shapes[i].x) * shapes[i].out < 1 << 19) bad += against_reference(&shapes[i]);
     return bad;
 }
 
@@ -331,11 +338,11 @@ static void run_piece(void *ctx, int64_t chunk, int thread)
 }
 
 /* One planned op serves four runs at once, each with its own buffers: the bits are those of a loop on one thread. */
-static void check_inside_a_loop(void)
+static void check_inside_a_loop(const shape *s)
 {
     rig rigs[PIECES];
     for (int i = 0; i < PIECES; i++) {
-        rig_init(&rigs[i], &shapes[5], 8, true);
+        rig_init(&rigs[i], s, 8, true);
         rigs[i].run.n = 5 + i % 2;
     }
     pieces p = {.rigs = rigs};
@@ -345,7 +352,7 @@ static void check_inside_a_loop(void)
 
     rig alone;
     assert_ok(ful_threads_set(1));
-    rig_init(&alone, &shapes[5], 8, true);
+    rig_init(&alone, s, 8, true);
     for (int n = 5; n <= 6; n++) {
         const int64_t cx = n * ful__count(alone.op->x[0]), cy = n * ful__count(alone.op->y), cw = alone.op->params[0].count;
         alone.run.n = n;
@@ -366,10 +373,12 @@ static void check_inside_a_loop(void)
 static void inside_a_loop(void **state)
 {
     (void)state;
-    check_inside_a_loop();
+    check_inside_a_loop(&shapes[5]);
+    algorithm = FUL_CONV_STRIPS;
+    check_inside_a_loop(&shapes[3]);
     algorithm = FUL_CONV_WINOGRAD;
     with_bias = false;
-    check_inside_a_loop();
+    check_inside_a_loop(&shapes[5]);
     algorithm = FUL_CONV_DIRECT;
     with_bias = true;
 }
@@ -416,23 +425,31 @@ static void failing_memory(void **state)
 
 /* Winograd and folding --------------------------------------------------------------------------------------------------- */
 
+/* How many of the passes of a training plan run on kernels of that name. */
+static int passes_on(const char *name, const shape *s)
+{
+    rig r;
+    int count = 0;
+    rig_init(&r, s, 4, true);
+    for (const char *at = ful__conv2d_kernel(r.op); (at = strstr(at, name)) != NULL; at++) count++;
+    rig_deinit(&r);
+    return count;
+}
+
 /* The algorithm asked for is the one that runs, and the gradient of a bias keeps dw on the plain sum. */
 static void named_kernels(void **state)
 {
     (void)state;
-    rig r;
-    rig_init(&r, &shapes[5], 4, true);
-    assert_null(strstr(ful__conv2d_kernel(r.op), "winograd"));
-    rig_deinit(&r);
+    assert_int_equal(passes_on("winograd", &shapes[5]), 0);
+    assert_int_equal(passes_on("strips", &shapes[3]), 0);
     if (!(ful_cpu_flags() & FUL_CPU_AVX2)) return;
-    algorithm = FUL_CONV_WINOGRAD;
     for (int bias = 0; bias < 2; bias++) {
         with_bias = bias;
-        rig_init(&r, &shapes[5], 4, true);
-        int count = 0;
-        for (const char *at = ful__conv2d_kernel(r.op); (at = strstr(at, "winograd")) != NULL; at++) count++;
-        assert_int_equal(count, bias ? 2 : 3);
-        rig_deinit(&r);
+        algorithm = FUL_CONV_WINOGRAD;
+        assert_int_equal(passes_on("winograd", &shapes[5]), bias ? 2 : 3);
+        algorithm = FUL_CONV_STRIPS;
+        assert_int_equal(passes_on("strips", &shapes[3]), 2); /* forward and dx */
+        assert_int_equal(passes_on("strips", &shapes[0]), 1); /* of 3 colours: forward */
     }
     algorithm = FUL_CONV_DIRECT;
 }

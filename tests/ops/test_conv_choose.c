@@ -140,14 +140,14 @@ static void damaged_file_is_replaced(void **state)
 {
     (void)state;
     if (!(ful_cpu_flags() & FUL_CPU_AVX2)) skip();
-    const char *const bad[] = {"", "nonsense", "fulcrum-conv-1\tanother machine\t0\toneDNN 9\nx\ty\n",
-                               "fulcrum-conv-1\t\n\n\n"};
+    const char *const bad[] = {"", "nonsense", "fulcrum-conv-2\tanother machine\t0\toneDNN 9\nx\ty\n", "fulcrum-conv-2\t\n\n\n",
+                               "fulcrum-conv-1\tof an older version\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text(bad[i]);
         in_child(choose_three);
         char *text = file_text();
         assert_int_equal(lines(text), 1 + 3);
-        assert_true(strncmp(text, "fulcrum-conv-1\t", 15) == 0);
+        assert_true(strncmp(text, "fulcrum-conv-2\t", 15) == 0);
         ful__free(text);
     }
 }
@@ -196,6 +196,12 @@ static void as_asked(void **state)
     winograd = spec_of(32, FUL_CONV_WINOGRAD);
     winograd.attr.stride_h = 2;
     assert_false(choose(&winograd, FUL__DNNL_FWD));
+    ful__conv_way way;
+    ful__dnnl_conv_spec strips = winograd;
+    strips.attr.algorithm = FUL_CONV_STRIPS;
+    strips.y.h = strips.y.w = 4;
+    assert_ok(ful__conv_choose(&strips, FUL__DNNL_FWD, 4, &way));
+    assert_int_equal(way, can ? FUL__CONV_STRIPS : FUL__CONV_DIRECT);
     setenv("FULCRUM_CONV", "winograd", 1);
     assert_int_equal(choose(&direct, FUL__DNNL_FWD), can);
     setenv("FULCRUM_CONV", "direct", 1);

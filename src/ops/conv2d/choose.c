@@ -19,6 +19,7 @@
 #include "core/str.h"
 #include "core/time.h"
 #include "ops/conv2d/patches.h"
+#include "ops/conv2d/strips.h"
 #include "ops/conv2d/winograd.h"
 
 enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, ROUNDS_MOST = 400 };
@@ -29,13 +30,19 @@ enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, 
 #define SECONDS 0.03
 /* Another way must be faster than the direct one by this factor, so that noise does not decide against the more exact sum. */
 #define CLEARLY 0.97
+/* What it costs at inference to leave the others' threads and to gather them again, as the loops of a library do (exec.c). */
+#define APART 2e-6
+
+/* The first words of a file. The number grows when there is a new way, so that choices are made anew. */
+#define HEAD_WORD "fulcrum-conv-"
+#define HEAD      HEAD_WORD "2\t"
 
 typedef struct choice {
     char key[KEY_MAX];
     ful__conv_way way;
 } choice;
 
-static const char *const way_names[FUL__CONV_WAYS] = {"direct", "winograd", "patches"};
+static const char *const way_names[FUL__CONV_WAYS] = {"direct", "winograd", "patches", "strips"};
 static const char *const pass_names[FUL__DNNL_PASSES] = {"forward", "dx", "dw"}; /* and "infer" */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static choice *choices; /* of the process, in the order they came */
@@ -64,7 +71,7 @@ static ful_status keep(const char *key, ful__conv_way way)
 /* Text: a line that names the machine, then "key TAB algorithm" each. */
 static void head_of(char *out, size_t bytes)
 {
-    snprintf(out, bytes, "fulcrum-conv-1\t%s\t%x\toneDNN %s\n", ful_cpu_name(), ful_cpu_flags(), ful__dnnl_version());
+    snprintf(out, bytes, HEAD "%s\t%x\toneDNN %s\n", ful_cpu_name(), ful_cpu_flags(), ful__dnnl_version());
 }
 
 static ful_status make_text(char **out)
@@ -104,7 +111,7 @@ static ful_status take_text(const char *text, int *number)
     char head[256];
     head_of(head, sizeof head);
     *number = 1;
-    if (strncmp(text, "fulcrum-conv-1\t", 15) != 0) return FUL_ERR_FORMAT;
+    if (strncmp(text, HEAD_WORD, sizeof HEAD_WORD - 1) != 0) return FUL_ERR_FORMAT;
     const bool ours = strncmp(text, head, strlen(head)) == 0;
     for (const char *line = strchr(text, '\n'); line && line[1];) {
         const char *end = strchr(++line, '\n');
@@ -131,7 +138,7 @@ ful_status ful__conv_choices_add(const char *text, const char *from)
     const ful_status status = take_text(text, &line);
     pthread_mutex_unlock(&lock);
     FUL_FAIL_IF(status == FUL_ERR_FORMAT, FUL_ERR_FORMAT,
-                "cannot read '%s': line %d is not a key, a tab, and direct, winograd or patches", from, line);
+                "cannot read '%s': line %d is not a key, a tab, and direct, winograd, patches or strips", from, line);
     return status;
 }
 
@@ -214,6 +221,7 @@ typedef struct trial {
     ful__dnnl_conv *direct;
     ful__winograd winograd;
     ful__patches patches;
+    ful__strips strips;
     ful__pages x, y, w, packed, scratch;
     ful__pages
         others; /* stands for the other layers' weights: read before a run, it drives this layer's out of the near caches */
@@ -262,6 +270,10 @@ static ful_status trial_memory(trial *t)
         at_least(&packed, ful__patches_packed_bytes(&t->patches));
         at_least(&scratch, ful__patches_scratch_bytes(&t->patches));
     }
+    if (t->way[FUL__CONV_STRIPS]) {
+        at_least(&packed, ful__strips_packed_bytes(&t->strips));
+        at_least(&scratch, ful__strips_scratch_bytes(&t->strips));
+    }
     FUL_TRY(ful__pages_alloc(&t->x, (size_t)t->n * (size_t)ful__count(s->x) * sizeof(float), what));
     FUL_TRY(ful__pages_alloc(&t->y, (size_t)t->n * (size_t)ful__count(s->y) * sizeof(float), what));
     FUL_TRY(ful__pages_alloc(&t->w, weight_bytes(s), what));
@@ -296,6 +308,7 @@ static ful_status trial_init(trial *t, const ful__dnnl_conv_spec *spec, ful__dnn
     memcpy(t->way, way, sizeof t->way);
     t->winograd = ful__winograd_plan(&spec->attr, spec->x, spec->y, pass == FUL__DNNL_BWD_X, n);
     t->patches = ful__patches_plan(&spec->attr, spec->x, spec->y, n);
+    t->strips = ful__strips_plan(&spec->attr, spec->x, spec->y, pass == FUL__DNNL_BWD_X, n);
     FUL_TRY(ful__dnnl_conv_create(&alone, &t->direct));
     return trial_memory(t);
 }
@@ -328,6 +341,9 @@ static ful_status run_way(trial *t, ful__conv_way way, bool repack)
     if (way == FUL__CONV_PATCHES) {
         if (repack) ful__patches_pack(&t->patches, t->w.ptr, t->packed.ptr);
         ful__patches_apply(&t->patches, &r);
+    } else if (way == FUL__CONV_STRIPS) {
+        if (repack) ful__strips_pack(&t->strips, t->w.ptr, t->packed.ptr);
+        ful__strips_apply(&t->strips, &r);
     } else if (t->pass == FUL__DNNL_BWD_W) {
         ful__winograd_grad(&t->winograd, t->n, t->x.ptr, t->y.ptr, t->w.ptr, t->scratch.ptr);
     } else {
@@ -351,7 +367,8 @@ static ful_status measure(trial *t, double seconds[FUL__CONV_WAYS])
             if (t->others.ptr) ful__parallel_for(ful_threads_get(), read_piece, t);
             const double begin = ful__seconds();
             FUL_TRY(run_way(t, (ful__conv_way)way, t->spec->train || round == 0));
-            const double took = ful__seconds() - begin;
+            const bool apart = way == FUL__CONV_DIRECT && !t->spec->train && ful_threads_get() > 1;
+            const double took = ful__seconds() - begin + (apart ? APART : 0);
             if (round == 0) continue; /* warms up */
             spent += took;
             if (took < seconds[way]) seconds[way] = took;
@@ -364,9 +381,9 @@ static ful_status measure(trial *t, double seconds[FUL__CONV_WAYS])
 
 static ful_conv_algorithm wanted(const ful_conv2d_attr *attr)
 {
-    static const char *const words[] = {"auto", "direct", "winograd", "patches"}; /* as ful_conv_algorithm */
+    static const char *const words[] = {"auto", "direct", "winograd", "patches", "strips"}; /* as ful_conv_algorithm */
     const char *text = getenv("FULCRUM_CONV");
-    for (int i = 0; text && i < 4; i++)
+    for (int i = 0; text && i < 5; i++)
         if (strcmp(text, words[i]) == 0) return (ful_conv_algorithm)i;
     return attr->algorithm;
 }
@@ -423,21 +440,39 @@ static int measured_batch(const ful__dnnl_conv_spec *s, int n)
     return n < most ? n : most;
 }
 
+/* Which ways there are for a pass. */
+static void list_ways(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, bool way[FUL__CONV_WAYS])
+{
+    const ful_conv2d_attr *a = &spec->attr;
+    const bool blocked = spec->x_layout == FUL__BLOCKED;
+    for (int i = 0; i < FUL__CONV_WAYS; i++) way[i] = i == FUL__CONV_DIRECT;
+    if (spec->y_layout != FUL__BLOCKED) return;
+    way[FUL__CONV_WINOGRAD] = blocked && ful__winograd_applies(a, spec->x, spec->y);
+    way[FUL__CONV_PATCHES] = blocked && !spec->train &&
+                             ful__patches_applies(a, spec->x, spec->y, n > spec->n_max ? n : spec->n_max);
+    way[FUL__CONV_STRIPS] = pass != FUL__DNNL_BWD_W && ful__strips_applies(a, spec->x, spec->y, pass == FUL__DNNL_BWD_X);
+}
+
 ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, ful__conv_way *out)
 {
     const ful_conv2d_attr *a = &spec->attr;
-    bool way[FUL__CONV_WAYS] = {true, ful__winograd_applies(a, spec->x, spec->y),
-                                !spec->train && ful__patches_applies(a, spec->x, spec->y, n > spec->n_max ? n : spec->n_max)};
+    bool way[FUL__CONV_WAYS];
+    int others = 0;
     const ful_conv_algorithm want = wanted(a);
+    list_ways(spec, pass, n, way);
     *out = FUL__CONV_DIRECT;
-    if (spec->x_layout != FUL__BLOCKED || spec->y_layout != FUL__BLOCKED || want == FUL_CONV_DIRECT) return FUL_OK;
+    if (want == FUL_CONV_DIRECT) return FUL_OK;
     if (pass == FUL__DNNL_BWD_W && a->bias) return FUL_OK; /* oneDNN sums the bias's gradient on the way */
     if (want != FUL_CONV_AUTO) {
-        const ful__conv_way other = want == FUL_CONV_WINOGRAD ? FUL__CONV_WINOGRAD : FUL__CONV_PATCHES;
-        if (way[other]) *out = other;
+        static const ful__conv_way of[] = {[FUL_CONV_WINOGRAD] = FUL__CONV_WINOGRAD,
+                                           [FUL_CONV_PATCHES] = FUL__CONV_PATCHES,
+                                           [FUL_CONV_STRIPS] = FUL__CONV_STRIPS};
+        if (way[of[want]]) *out = of[want];
         return FUL_OK;
     }
-    if (!way[FUL__CONV_WINOGRAD] && !way[FUL__CONV_PATCHES]) return FUL_OK;
+    if (way[FUL__CONV_WINOGRAD]) way[FUL__CONV_STRIPS] = false; /* never the better one, so it is not measured */
+    for (int i = FUL__CONV_DIRECT + 1; i < FUL__CONV_WAYS; i++) others += way[i];
+    if (others == 0) return FUL_OK;
 
     char key[KEY_MAX];
     n = measured_batch(spec, n);

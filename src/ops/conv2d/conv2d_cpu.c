@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conv2d and conv_fused: each pass on kernels of our own (depthwise, Winograd, patches) or on oneDNN. */
+/* conv2d and conv_fused: each pass on kernels of our own (depthwise, Winograd, patches, strips) or on oneDNN. */
 #include <stdio.h>
 
 #include <fulcrum/core.h>
@@ -10,10 +10,11 @@
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/depthwise.h"
 #include "ops/conv2d/patches.h"
+#include "ops/conv2d/strips.h"
 #include "ops/conv2d/winograd.h"
 #include "ops/dnnl/dnnl_shim.h"
 
-typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_WINOGRAD, ON_PATCHES } backend;
+typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_WINOGRAD, ON_PATCHES, ON_STRIPS } backend;
 
 typedef struct conv_op {
     ful__op base;
@@ -26,6 +27,7 @@ typedef struct conv_op {
     ful__depthwise depthwise;
     ful__winograd to_y, to_dx;
     ful__patches patches;
+    ful__strips strips_y, strips_dx;
     size_t packed_at[2]; /* our packed weights of forward and of dx, in bytes */
     char kernels[256];
 } conv_op;
@@ -112,7 +114,7 @@ static ful_status choose_backends(conv_op *op, const ful__dnnl_conv_spec *spec)
     const int n = op->base.n_likely ? op->base.n_likely : spec->n_max;
     const bool depthwise = ful__depthwise_fits(&spec->attr, spec->x) && spec->x_layout == FUL__BLOCKED;
     for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
-        static const backend of[FUL__CONV_WAYS] = {ON_DNNL, ON_WINOGRAD, ON_PATCHES};
+        static const backend of[FUL__CONV_WAYS] = {ON_DNNL, ON_WINOGRAD, ON_PATCHES, ON_STRIPS};
         ful__conv_way way = FUL__CONV_DIRECT;
         if (!depthwise && (pass == FUL__DNNL_FWD || spec->train))
             FUL_TRY(ful__conv_choose(spec, (ful__dnnl_pass)pass, n, &way));
@@ -148,12 +150,26 @@ static void plan_patches(conv_op *op, int n_max)
     need->packed += ful__align64(ful__patches_packed_bytes(&op->patches));
 }
 
+static void plan_strips(conv_op *op, int n_max)
+{
+    ful__need *need = &op->base.need;
+    ful__strips *const plan[2] = {&op->strips_y, &op->strips_dx};
+    for (int pass = 0; pass < 2; pass++) {
+        if (op->by[pass] != ON_STRIPS) continue;
+        *plan[pass] = ful__strips_plan(&op->attr.conv, op->base.x[0], op->base.y, pass == FUL__DNNL_BWD_X, n_max);
+        need->scratch_fixed = larger(need->scratch_fixed, ful__strips_scratch_bytes(plan[pass]));
+        op->packed_at[pass] = need->packed;
+        need->packed += ful__align64(ful__strips_packed_bytes(plan[pass]));
+    }
+}
+
 static void name_kernels(conv_op *op, bool train)
 {
     size_t length = 0;
     for (int pass = 0; pass < (train ? FUL__DNNL_PASSES : 1) && length < sizeof op->kernels; pass++) {
         const char *name = op->by[pass] == ON_WINOGRAD    ? ful__winograd_kernel()
                            : op->by[pass] == ON_PATCHES   ? ful__patches_kernel()
+                           : op->by[pass] == ON_STRIPS    ? ful__strips_kernel()
                            : op->by[pass] == ON_DEPTHWISE ? ful__depthwise_kernels(&op->depthwise)
                                                           : ful__dnnl_conv_kernel(op->dnnl, (ful__dnnl_pass)pass);
         length += (size_t)snprintf(op->kernels + length, sizeof op->kernels - length, length ? ", %s" : "%s", name);
@@ -180,6 +196,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
     } else {
         plan_winograd(op, n_max);
         plan_patches(op, n_max);
+        plan_strips(op, n_max);
     }
     name_kernels(op, spec.train);
     base->need.library = op->by[FUL__DNNL_FWD] == ON_DNNL;
@@ -266,12 +283,28 @@ static int64_t forward_patches(const conv_op *op, const ful__run *run)
     return ful__patches_macs(&op->patches);
 }
 
+static int64_t forward_strips(const conv_op *op, const ful__run *run)
+{
+    const ful__conv_run r = forward_run(op, run);
+    if (run->repack) ful__strips_pack(&op->strips_y, run->w[0], our_packed(op, run, FUL__DNNL_FWD));
+    ful__strips_apply(&op->strips_y, &r);
+    return ful__strips_macs(&op->strips_y);
+}
+
 static void backward_x_winograd(const conv_op *op, const ful__run *run)
 {
     float *u = our_packed(op, run, FUL__DNNL_BWD_X);
     const ful__conv_run r = {.n = run->n, .x = run->dy, .packed = u, .y = run->dx[0], .scratch = run->scratch};
     if (run->repack) ful__winograd_pack(&op->to_dx, run->w[0], true, u);
     ful__winograd_apply(&op->to_dx, &r);
+}
+
+static void backward_x_strips(const conv_op *op, const ful__run *run)
+{
+    float *w = our_packed(op, run, FUL__DNNL_BWD_X);
+    const ful__conv_run r = {.n = run->n, .x = run->dy, .packed = w, .y = run->dx[0], .scratch = run->scratch};
+    if (run->repack) ful__strips_pack(&op->strips_dx, run->w[0], w);
+    ful__strips_apply(&op->strips_dx, &r);
 }
 
 static ful_status forward(ful__op *base, const ful__run *run)
@@ -282,6 +315,7 @@ static ful_status forward(ful__op *base, const ful__run *run)
     switch (op->by[FUL__DNNL_FWD]) {
     case ON_WINOGRAD: macs = forward_winograd(op, run); break;
     case ON_PATCHES: macs = forward_patches(op, run); break;
+    case ON_STRIPS: macs = forward_strips(op, run); break;
     case ON_DEPTHWISE:
         ful__depthwise_forward(&op->depthwise, run, op->attr.conv.bias);
         macs = ful__depthwise_macs(&op->depthwise);
@@ -314,6 +348,10 @@ static ful_status backward(ful__op *base, const ful__run *run)
     r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
     if (r.dx && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
         backward_x_winograd(op, run);
+        r.dx = NULL;
+    }
+    if (r.dx && op->by[FUL__DNNL_BWD_X] == ON_STRIPS) {
+        backward_x_strips(op, run);
         r.dx = NULL;
     }
     if (r.dw && op->by[FUL__DNNL_BWD_W] == ON_WINOGRAD) {

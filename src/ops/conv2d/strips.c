@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   strip    [row][block][column][channels]: row r and column q are those of `from` at the strip's first row + r and low_w + q
+ *   packed   for each walk [out/(N B)][block][tap_h][tap_w][channels][N B]; N = 2 blocks side by side, the last one alone where
+ *            their number is odd
+ *   scratch  for each thread: strip | where each output pixel of a walk has its place in the strip, and in y (int32)
+ *
+ * Pieces share the images, or the lines of each image; where there are more weights than pixels, the output channels too.
+ */
+#include "ops/conv2d/strips.h"
+
+#include <fulcrum/core.h>
+
+#include "core/mem.h"
+#include "core/parallel.h"
+#include "ops/conv2d/blocked.h"
+
+/* Weights are fetched so many steps before their use: they are read once, and the hardware stops at the ends of pages. */
+enum { AHEAD = 24, LINE = 16, STRIPS_PIXELS = 8 };
+
+/*
+ * One panel of the output for the pixels of a strip:
+ *   y[y_at[i] + n*y_block] = act(bias + sum over b, line, run, c of v[v_at[i] + b*v_block + line*v_line + run*v_run + c] * w[…]
+ *   + residual)
+ */
+typedef struct strips_product {
+    const float *v, *w;
+    const int32_t *v_at, *y_at;
+    int pixels, blocks, lines, runs, length, group;
+    int64_t v_block, v_line, v_run, y_block;
+    const float *bias, *residual; /* NULL: 0; residual lies as y does, or is y */
+    bool relu;
+    float *y;
+} strips_product;
+
+typedef struct strips_kernels {
+    void (*multiply)(const strips_product *p);
+    void (*copy)(const float *x, int64_t left, int64_t count, int64_t right, float *out);
+} strips_kernels;
+
+#define SIMD_KERNELS "ops/conv2d/strips_kernels.h"
+#include "ops/simd_levels.h"
+
+/* Floats a strip should have, beside weights that stay in the second-level cache and beside larger ones, which are read once a
+ * strip; and may have. Pieces are no smaller than so many multiply-accumulates, and no more than so many a thread to balance.
+ */
+enum { STRIP_FLOATS = 3 << 13, STRIP_FLOATS_LARGE = 1 << 16, STRIP_FLOATS_MAX = 1 << 20, WEIGHTS_LARGE = 1 << 16 };
+enum { PIECE_MACS = 1 << 18, PIECES = 4 };
+
+/* Plan ------------------------------------------------------------------------------------------------------------------- */
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int most(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t shares(int64_t count, int64_t size)
+{
+    return (count + size - 1) / size;
+}
+
+static bool is_wide(int kernel, int dilation, int stride, int pad)
+{
+    return kernel * dilation > 64 || stride > 64 || pad > 64;
+}
+
+static int64_t row_floats(const ful__strips *p)
+{
+    return (int64_t)p->blocks * p->columns * p->channels;
+}
+
+/* Rows of the strip that so many lines of an image need. */
+static int64_t rows_for(const ful__strips *p, int lines)
+{
+    return (int64_t)(lines - 1) * p->from_step_h + p->high_h - p->low_h + 1;
+}
+
+bool ful__strips_applies(const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool dx)
+{
+    const int block = ful__block();
+    if (!(ful_cpu_flags() & (FUL_CPU_AVX2 | FUL_CPU_AVX512)) || a->groups != 1 || y.c % block != 0) return false;
+    if (is_wide(a->kernel_h, a->dilation_h, a->stride_h, a->pad_h)) return false;
+    if (is_wide(a->kernel_w, a->dilation_w, a->stride_w, a->pad_w)) return false;
+    if (dx && (x.c % block != 0 || a->dilation_h != 1 || a->dilation_w != 1 || a->stride_h > FUL__STRIPS_STRIDE_MAX ||
+               a->stride_w > FUL__STRIPS_STRIDE_MAX))
+        return false;
+    const ful__strips plan = ful__strips_plan(a, x, y, dx, 1);
+    return rows_for(&plan, 1) * row_floats(&plan) <= STRIP_FLOATS_MAX &&
+           rows_for(&plan, plan.lines) * row_floats(&plan) < INT32_MAX && ful__count(plan.to) < INT32_MAX;
+}
+
+/* Along one axis: of the forward pass, */
+static ful__strips_axis forward_axis(int kernel, int pad, int count)
+{
+    return (ful__strips_axis){.taps = kernel, .lag = -pad, .count = count, .kernel_step = 1};
+}
+
+/* and of dx at the pixels `first`, first + stride, …: dx[i] = sum over k = i + pad (mod stride) of dy[(i + pad - k)/stride]
+ * w[k], taps in ascending order of dy. */
+static ful__strips_axis backward_axis(int kernel, int stride, int pad, int first, int count)
+{
+    const int k = (first + pad) % stride, taps = k < kernel ? (kernel - k + stride - 1) / stride : 0;
+    return (ful__strips_axis){.taps = taps,
+                              .lag = taps ? (first + pad - k) / stride - (taps - 1) : 0,
+                              .first = first,
+                              .count = (count - first + stride - 1) / stride,
+                              .kernel_first = k + stride * (taps - 1),
+                              .kernel_step = -stride};
+}
+
+/* Adds a walk, whose outputs exist, and widens what the strip must hold. */
+static void add_walk(ful__strips *p, ful__strips_axis h, ful__strips_axis w, int *high_w)
+{
+    const int64_t values = (int64_t)p->from.c * p->to.c;
+    const bool first = p->n_walks == 0;
+    ful__strips_walk *walk = &p->walk[p->n_walks++];
+    *walk = (ful__strips_walk){.h = h, .w = w};
+    if (!first) walk->weights = walk[-1].weights + walk[-1].h.taps * walk[-1].w.taps * values;
+    const int high_h = h.lag + (most(h.taps, 1) - 1) * p->space_h;
+    const int right = (w.count - 1) * p->from_step_w + w.lag + (most(w.taps, 1) - 1) * p->space_w;
+    p->low_h = first ? h.lag : least(p->low_h, h.lag);
+    p->low_w = first ? w.lag : least(p->low_w, w.lag);
+    p->high_h = first ? high_h : most(p->high_h, high_h);
+    *high_w = first ? right : most(*high_w, right);
+    p->lines = most(p->lines, h.count);
+}
+
+static void add_walks(ful__strips *p, const ful_conv2d_attr *a)
+{
+    int high_w = 0;
+    if (!p->dx) {
+        add_walk(p, forward_axis(a->kernel_h, a->pad_h, p->to.h), forward_axis(a->kernel_w, a->pad_w, p->to.w), &high_w);
+    } else {
+        for (int y = 0; y < a->stride_h && y < p->to.h; y++)
+            for (int x = 0; x < a->stride_w && x < p->to.w; x++)
+                add_walk(p, backward_axis(a->kernel_h, a->stride_h, a->pad_h, y, p->to.h),
+                         backward_axis(a->kernel_w, a->stride_w, a->pad_w, x, p->to.w), &high_w);
+    }
+    p->columns = high_w - p->low_w + 1;
+    p->in_place = p->low_h >= 0 && p->low_w >= 0 && high_w < p->from.w && rows_for(p, p->lines) + p->low_h <= p->from.h;
+}
+
+ful__strips ful__strips_plan(const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool dx, int n_max)
+{
+    ful__strips p = {.from = dx ? y : x, .to = dx ? x : y, .dx = dx, .kernel_h = a->kernel_h, .kernel_w = a->kernel_w};
+    p.from_step_h = dx ? 1 : a->stride_h;
+    p.from_step_w = dx ? 1 : a->stride_w;
+    p.to_step_h = dx ? a->stride_h : 1;
+    p.to_step_w = dx ? a->stride_w : 1;
+    p.space_h = a->dilation_h;
+    p.space_w = a->dilation_w;
+    p.channels = p.from.c % ful__block() == 0 ? ful__block() : p.from.c;
+    p.blocks = p.from.c / p.channels;
+    add_walks(&p, a);
+
+    const int64_t weights = (int64_t)a->kernel_h * a->kernel_w * x.c * y.c;
+    const int64_t want = (weights > WEIGHTS_LARGE ? STRIP_FLOATS_LARGE : STRIP_FLOATS) / row_floats(&p);
+    const int64_t lines = (want - rows_for(&p, 1)) / p.from_step_h + 1;
+    const int64_t images = want / rows_for(&p, p.lines), room = INT32_MAX / (ful__count(p.to) + 1);
+    p.strip_lines = lines < 1 ? 1 : lines < p.lines ? (int)shares(p.lines, shares(p.lines, lines)) : p.lines;
+    p.strip_images = images < 1 || room < 1 || p.strip_lines < p.lines ? 1 : least(n_max, (int)(images < room ? images : room));
+    p.threads = ful_threads_get();
+    return p;
+}
+
+size_t ful__strips_packed_bytes(const ful__strips *p)
+{
+    const ful__strips_walk *last = &p->walk[p->n_walks - 1];
+    const int64_t values = (int64_t)p->from.c * p->to.c;
+    return (size_t)(last->weights + last->h.taps * last->w.taps * values) * sizeof(float);
+}
+
+/* Scratch of a thread, in bytes. */
+static size_t strip_bytes(const ful__strips *p)
+{
+    const int64_t floats = p->in_place ? 0 : p->strip_images * rows_for(p, p->strip_lines) * row_floats(p) + FUL__BLOCK_MAX;
+    return ful__align64((size_t)floats * sizeof(float));
+}
+
+static int64_t strip_pixels(const ful__strips *p)
+{
+    return (int64_t)p->strip_images * p->strip_lines * p->walk[0].w.count;
+}
+
+static size_t thread_bytes(const ful__strips *p)
+{
+    return strip_bytes(p) + ful__align64(2 * (size_t)strip_pixels(p) * sizeof(int32_t));
+}
+
+size_t ful__strips_scratch_bytes(const ful__strips *p)
+{
+    return (size_t)p->threads * thread_bytes(p);
+}
+
+int64_t ful__strips_macs(const ful__strips *p)
+{
+    int64_t taps = 0;
+    for (const ful__strips_walk *w = p->walk; w < p->walk + p->n_walks; w++)
+        taps += (int64_t)w->h.count * w->w.count * w->h.taps * w->w.taps;
+    return taps * p->blocks * p->channels * p->to.c;
+}
+
+const char *ful__strips_kernel(void)
+{
+    return ful__block() == FUL__BLOCK_MAX ? "strips_avx512" : "strips_avx2";
+}
+
+/* Weights ---------------------------------------------------------------------------------------------------------------- */
+
+static int panels_of(const ful__strips *p)
+{
+    return (p->to.c / ful__block() + 1) / 2;
+}
+
+static int panel_width(const ful__strips *p, int64_t panel)
+{
+    const int block = ful__block(), left = p->to.c - (int)panel * 2 * block;
+    return least(left, 2 * block);
+}
+
+typedef struct packing {
+    const ful__strips *plan;
+    const float *w;
+    float *packed;
+} packing;
+
+static void pack_panel(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const packing *k = ctx;
+    const ful__strips *p = k->plan;
+    const ful__strips_walk *walk = &p->walk[piece % p->n_walks];
+    const int64_t panel = piece / p->n_walks, first = panel * 2 * ful__block(), taps = (int64_t)p->kernel_h * p->kernel_w;
+    const int64_t to_step = p->dx ? taps : p->from.c * taps, from_step = p->dx ? p->to.c * taps : taps;
+    const int width = panel_width(p, panel);
+    float *to = k->packed + walk->weights + first * walk->h.taps * walk->w.taps * p->from.c;
+    for (int64_t block = 0; block < p->blocks; block++)
+        for (int y = 0; y < walk->h.taps; y++)
+            for (int x = 0; x < walk->w.taps; x++) {
+                const int64_t tap = (int64_t)(walk->h.kernel_first + y * walk->h.kernel_step) * p->kernel_w +
+                                    walk->w.kernel_first + x * walk->w.kernel_step;
+                const float *w = k->w + block * p->channels * from_step + first * to_step + tap;
+                for (int c = 0; c < p->channels; c++, to += width)
+                    for (int o = 0; o < width; o++) to[o] = w[c * from_step + o * to_step];
+            }
+}
+
+void ful__strips_pack(const ful__strips *plan, const float *w, float *packed)
+{
+    packing k = {plan, w, packed};
+    ful__parallel_for((int64_t)panels_of(plan) * plan->n_walks, pack_panel, &k);
+}
+
+/* Strips ----------------------------------------------------------------------------------------------------------------- */
+
+typedef struct pass {
+    const ful__strips *plan;
+    const ful__conv_run *run;
+    const strips_kernels *kernels;
+    int64_t image_pieces, line_pieces, panel_pieces;
+    bool by_thread; /* whose scratch a piece takes: the thread's, else that of its own number */
+} pass;
+
+/* What is worked on in one go: lines of some images. */
+typedef struct strip {
+    int64_t image, images;
+    int line, lines;
+    float *copy;
+    int32_t *v_at, *y_at;
+} strip;
+
+/* The first row that a strip's lines need, of each image. */
+static int64_t top_of(const ful__strips *p, const strip *s)
+{
+    return (int64_t)s->line * p->from_step_h + p->low_h;
+}
+
+static void copy_strip(const pass *p, const strip *s)
+{
+    const ful__strips *plan = p->plan;
+    const int64_t channels = plan->channels, rows = rows_for(plan, s->lines),
+                  map = (int64_t)plan->from.h * plan->from.w * channels;
+    const int begin = most(plan->low_w, 0), end = least(plan->low_w + plan->columns, plan->from.w),
+              columns = most(end - begin, 0);
+    const int64_t left = least(begin - plan->low_w, plan->columns), right = plan->columns - left - columns;
+    float *to = s->copy;
+    for (int64_t i = 0; i < s->images; i++) {
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t row = top_of(plan, s) + r;
+            const bool there = row >= 0 && row < plan->from.h;
+            const float *x = p->run->x + (s->image + i) * plan->blocks * map + (row * plan->from.w + begin) * channels;
+            for (int b = 0; b < plan->blocks; b++, to += plan->columns * channels) {
+                if (there)
+                    p->kernels->copy(x + b * map, left * channels, columns * channels, right * channels, to);
+                else
+                    p->kernels->copy(NULL, plan->columns * channels, 0, 0, to);
+            }
+        }
+    }
+}
+
+/* How a strip lies: floats between images, rows, blocks of channels. */
+typedef struct pitches {
+    int64_t image, row, block;
+} pitches;
+
+static pitches pitches_of(const ful__strips *p, const strip *s)
+{
+    const int64_t row = (int64_t)p->from.w * p->channels, columns = (int64_t)p->columns * p->channels;
+    if (p->in_place) return (pitches){.image = ful__count(p->from), .row = row, .block = row * p->from.h};
+    return (pitches){.image = rows_for(p, s->lines) * row_floats(p), .row = row_floats(p), .block = columns};
+}
+
+/* Where the pixels of a walk have their places; returns how many there are. */
+static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__strips_walk *w, pitches at)
+{
+    const int64_t block = ful__block(), count = s->line + s->lines < w->h.count ? s->lines : w->h.count - s->line;
+    int64_t pixels = 0;
+    for (int64_t i = 0; i < s->images; i++)
+        for (int64_t line = 0; line < count; line++) {
+            const int64_t row = line * p->from_step_h + w->h.lag - p->low_h;
+            const int64_t to_row = w->h.first + (s->line + line) * p->to_step_h;
+            int64_t v = i * at.image + row * at.row + (w->w.lag - p->low_w) * p->channels;
+            int64_t y = i * ful__count(p->to) + (to_row * p->to.w + w->w.first) * block;
+            for (int x = 0; x < w->w.count; x++, pixels++) {
+                s->v_at[pixels] = (int32_t)v;
+                s->y_at[pixels] = (int32_t)y;
+                v += (int64_t)p->from_step_w * p->channels;
+                y += p->to_step_w * block;
+            }
+        }
+    return pixels;
+}
+
+static void walk_strip(const pass *p, const strip *s, const ful__strips_walk *w, int64_t panel, int64_t panel_end)
+{
+    const ful__strips *plan = p->plan;
+    const ful__conv_run *run = p->run;
+    const pitches at = pitches_of(plan, s);
+    const int64_t block = ful__block(), map = (int64_t)plan->to.h * plan->to.w * block, image = s->image * ful__count(plan->to);
+    const bool close = plan->space_w == 1;
+    const int64_t pixels = place_pixels(plan, s, w, at);
+    strips_product product = {.v_at = s->v_at, .y_at = s->y_at, .pixels = (int)(pixels > 0 ? pixels : 0), .relu = run->relu};
+    product.v = plan->in_place ? run->x + s->image * at.image + top_of(plan, s) * at.row + (int64_t)plan->low_w * plan->channels
+                               : s->copy;
+    product.blocks = plan->blocks;
+    product.lines = w->h.taps;
+    product.runs = close ? 1 : w->w.taps;
+    product.length = (close ? w->w.taps : 1) * plan->channels;
+    product.v_block = at.block;
+    product.v_line = plan->space_h * at.row;
+    product.v_run = (int64_t)plan->space_w * plan->channels;
+    product.y_block = map;
+    for (; panel < panel_end; panel++) {
+        const int64_t first = panel * 2 * block, to = image + panel * 2 * map;
+        product.group = panel_width(plan, panel) / (int)block;
+        product.w = run->packed + w->weights + first * w->h.taps * w->w.taps * plan->from.c;
+        product.bias = run->bias ? run->bias + first : NULL;
+        product.residual = run->residual ? run->residual + to : NULL;
+        product.y = run->y + to;
+        p->kernels->multiply(&product);
+    }
+}
+
+static void work_piece(void *ctx, int64_t piece, int thread)
+{
+    const pass *p = ctx;
+    const ful__strips *plan = p->plan;
+    char *scratch = (char *)p->run->scratch + (size_t)(p->by_thread ? thread : piece) * thread_bytes(plan);
+    int64_t image, image_end, line, line_end, panel, panel_end;
+    ful__share(panels_of(plan), p->panel_pieces, piece % p->panel_pieces, &panel, &panel_end);
+    ful__share(plan->lines, p->line_pieces, piece / p->panel_pieces % p->line_pieces, &line, &line_end);
+    ful__share(p->run->n, p->image_pieces, piece / p->panel_pieces / p->line_pieces, &image, &image_end);
+    strip s = {.copy = (float *)(void *)scratch, .v_at = (int32_t *)(void *)(scratch + strip_bytes(plan))};
+    s.y_at = s.v_at + strip_pixels(plan);
+    for (s.image = image; s.image < image_end; s.image += s.images) {
+        s.images = image_end - s.image < plan->strip_images ? image_end - s.image : plan->strip_images;
+        for (s.line = (int)line; s.line < line_end; s.line += s.lines) {
+            s.lines = least((int)line_end - s.line, plan->strip_lines);
+            if (!plan->in_place) copy_strip(p, &s);
+            for (int w = 0; w < plan->n_walks; w++) walk_strip(p, &s, &plan->walk[w], panel, panel_end);
+        }
+    }
+}
+
+static void cut(pass *p)
+{
+    const ful__strips *plan = p->plan;
+    const int64_t n = p->run->n, panels = panels_of(plan);
+    int64_t threads = ful__parallel_active() ? 1 : ful_threads_get();
+    p->by_thread = ful_threads_get() <= plan->threads;
+    if (threads > plan->threads) threads = plan->threads;
+    p->panel_pieces = p->line_pieces = p->image_pieces = 1;
+    if (threads == 1) return;
+    int64_t want = p->by_thread ? n * ful__strips_macs(plan) / PIECE_MACS : threads;
+    want = want < threads ? threads : want > PIECES * threads ? PIECES * threads : want;
+    if (n * plan->lines * plan->walk[0].w.count < plan->to.c) { /* more weights than values of a strip */
+        p->panel_pieces = threads < panels ? threads : panels;
+        want = threads / p->panel_pieces;
+    }
+    p->image_pieces = n < want ? n : want;
+    p->line_pieces = shares(want, p->image_pieces);
+    if (p->line_pieces > plan->lines) p->line_pieces = plan->lines;
+    if (!p->by_thread && p->line_pieces * p->image_pieces * p->panel_pieces > threads) p->line_pieces = 1;
+}
+
+void ful__strips_apply(const ful__strips *plan, const ful__conv_run *run)
+{
+    pass p = {.plan = plan, .run = run, .kernels = SIMD_PICK(kernels)};
+    cut(&p);
+    ful__parallel_for(p.image_pieces * p.line_pieces * p.panel_pieces, work_piece, &p);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Kernels of strips.c for one CPU level. A block of output channels is one vector, at the base level two. */
+enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PARTS) = FN(BLOCK) / LANES };
+
+/* Pixels of a tile beside two blocks of output channels and beside one. */
+enum { FN(PIXELS_2) = LANES == 16 ? 8 : LANES == 8 ? 6 : 2, FN(PIXELS_1) = LANES == 4 ? 4 : 8 };
+
+/* One value of every pixel times its row of the weights. */
+INLINE void FN(strips_step)(const float *const *v, int64_t at, const float *from, vf *sum, const int R, const int V)
+{
+    vf w[2 * FN(PARTS)];
+#pragma GCC unroll 4
+    for (int n = 0; n < V; n += LINE / LANES) __builtin_prefetch(from + (AHEAD * V + n) * LANES);
+#pragma GCC unroll 4
+    for (int n = 0; n < V; n++) w[n] = vload(from + n * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+        const vf a = vset(v[r][at]);
+#pragma GCC unroll 4
+        for (int n = 0; n < V; n++) sum[r * V + n] = vfma(a, w[n], sum[r * V + n]);
+    }
+}
+
+/* R pixels times N blocks of output channels. */
+INLINE void FN(strips_tile)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, const int R, const int N)
+{
+    const int V = N * FN(PARTS);
+    const float *v[STRIPS_PIXELS], *from = p->w;
+    vf sum[STRIPS_PIXELS * 2 * FN(PARTS)], bias[2 * FN(PARTS)] = {0};
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) v[r] = p->v + v_at[r];
+    if (p->bias)
+#pragma GCC unroll 4
+        for (int n = 0; n < V; n++) bias[n] = vload(p->bias + n * LANES);
+#pragma GCC unroll 32
+    for (int i = 0; i < R * V; i++) sum[i] = bias[i % V];
+    for (int b = 0; b < p->blocks; b++)
+        for (int line = 0; line < p->lines; line++)
+            for (int run = 0; run < p->runs; run++) {
+                int64_t at = b * p->v_block + line * p->v_line + run * p->v_run;
+                const int64_t end = at + p->length;
+#pragma GCC unroll 4
+                for (; at < end; at++, from += V * LANES) FN(strips_step)(v, at, from, sum, R, V);
+            }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int n = 0; n < V; n++) {
+            const int64_t at = y_at[r] + n / FN(PARTS) * p->y_block + n % FN(PARTS) * LANES;
+            vf value = sum[r * V + n];
+            if (p->residual) value += vload(p->residual + at);
+            if (p->relu) value = vrelu(value);
+            vstore(p->y + at, value);
+        }
+}
+
+#define STRIPS_CASE(R, N) \
+    case R: FN(strips_tile)(p, v_at, y_at, R, N); return;
+
+TARGET static void FN(strips_tile_1)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, int pixels)
+{
+    switch (pixels) {
+        STRIPS_CASE(1, 1)
+        STRIPS_CASE(2, 1)
+        STRIPS_CASE(3, 1)
+#if LANES >= 8
+        STRIPS_CASE(4, 1)
+        STRIPS_CASE(5, 1)
+        STRIPS_CASE(6, 1)
+        STRIPS_CASE(7, 1)
+#endif
+    default: FN(strips_tile)(p, v_at, y_at, FN(PIXELS_1), 1);
+    }
+}
+
+TARGET static void FN(strips_tile_2)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, int pixels)
+{
+    switch (pixels) {
+        STRIPS_CASE(1, 2)
+#if LANES >= 8
+        STRIPS_CASE(2, 2)
+        STRIPS_CASE(3, 2)
+        STRIPS_CASE(4, 2)
+        STRIPS_CASE(5, 2)
+#endif
+#if LANES == 16
+        STRIPS_CASE(6, 2)
+        STRIPS_CASE(7, 2)
+#endif
+    default: FN(strips_tile)(p, v_at, y_at, FN(PIXELS_2), 2);
+    }
+}
+
+/* Pixels in tiles of nearly equal size. */
+TARGET static void FN(strips_multiply)(const strips_product *p)
+{
+    const int most = p->group == 2 ? FN(PIXELS_2) : FN(PIXELS_1), tiles = (p->pixels + most - 1) / most;
+    for (int i = 0, at = 0; i < tiles; i++) {
+        const int pixels = (p->pixels - at) / (tiles - i);
+        if (p->group == 2)
+            FN(strips_tile_2)(p, p->v_at + at, p->y_at + at, pixels);
+        else
+            FN(strips_tile_1)(p, p->v_at + at, p->y_at + at, pixels);
+        at += pixels;
+    }
+}
+
+/* `count` floats between `left` and `right` zeros; out has room for a vector more. */
+TARGET static void FN(strips_copy)(const float *x, int64_t left, int64_t count, int64_t right, float *out)
+{
+    const vf zero = {0};
+    int64_t i;
+    for (i = 0; i < left; i += LANES) vstore(out + i, zero);
+    out += left;
+    for (i = 0; i + LANES <= count; i += LANES) vstore(out + i, vload(x + i));
+    for (; i < count; i++) out[i] = x[i];
+    out += count;
+    for (i = 0; i < right; i += LANES) vstore(out + i, zero);
+}
+
+static const strips_kernels FN(kernels) = {FN(strips_multiply), FN(strips_copy)};

@@ -272,7 +272,7 @@ static ful_status trial_memory(trial *t)
     }
     if (t->way[FUL__CONV_STRIPS]) {
         at_least(&packed, ful__strips_packed_bytes(&t->strips));
-        at_least(&scratch, ful__strips_scratch_bytes(&t->strips));
+        at_least(&scratch, ful__strips_scratch_bytes(&t->strips, t->pass == FUL__DNNL_BWD_W));
     }
     FUL_TRY(ful__pages_alloc(&t->x, (size_t)t->n * (size_t)ful__count(s->x) * sizeof(float), what));
     FUL_TRY(ful__pages_alloc(&t->y, (size_t)t->n * (size_t)ful__count(s->y) * sizeof(float), what));
@@ -329,6 +329,16 @@ static ful_status run_direct(trial *t, bool repack)
     return ful__dnnl_conv_backward(t->direct, &r);
 }
 
+static void run_strips(trial *t, const ful__conv_run *r, bool repack)
+{
+    if (t->pass == FUL__DNNL_BWD_W) {
+        ful__strips_grad(&t->strips, t->n, t->x.ptr, t->y.ptr, t->w.ptr, t->scratch.ptr);
+        return;
+    }
+    if (repack) ful__strips_pack(&t->strips, t->w.ptr, t->packed.ptr);
+    ful__strips_apply(&t->strips, r);
+}
+
 static ful_status run_way(trial *t, ful__conv_way way, bool repack)
 {
     const bool dx = t->pass == FUL__DNNL_BWD_X;
@@ -342,8 +352,7 @@ static ful_status run_way(trial *t, ful__conv_way way, bool repack)
         if (repack) ful__patches_pack(&t->patches, t->w.ptr, t->packed.ptr);
         ful__patches_apply(&t->patches, &r);
     } else if (way == FUL__CONV_STRIPS) {
-        if (repack) ful__strips_pack(&t->strips, t->w.ptr, t->packed.ptr);
-        ful__strips_apply(&t->strips, &r);
+        run_strips(t, &r, repack);
     } else if (t->pass == FUL__DNNL_BWD_W) {
         ful__winograd_grad(&t->winograd, t->n, t->x.ptr, t->y.ptr, t->w.ptr, t->scratch.ptr);
     } else {
@@ -450,7 +459,7 @@ static void list_ways(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int 
     way[FUL__CONV_WINOGRAD] = blocked && ful__winograd_applies(a, spec->x, spec->y);
     way[FUL__CONV_PATCHES] = blocked && !spec->train &&
                              ful__patches_applies(a, spec->x, spec->y, n > spec->n_max ? n : spec->n_max);
-    way[FUL__CONV_STRIPS] = pass != FUL__DNNL_BWD_W && ful__strips_applies(a, spec->x, spec->y, pass == FUL__DNNL_BWD_X);
+    way[FUL__CONV_STRIPS] = ful__strips_applies(a, spec->x, spec->y, pass == FUL__DNNL_BWD_X);
 }
 
 ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, ful__conv_way *out)

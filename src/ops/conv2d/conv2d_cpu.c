@@ -153,11 +153,13 @@ static void plan_patches(conv_op *op, int n_max)
 static void plan_strips(conv_op *op, int n_max)
 {
     ful__need *need = &op->base.need;
-    ful__strips *const plan[2] = {&op->strips_y, &op->strips_dx};
-    for (int pass = 0; pass < 2; pass++) {
+    ful__strips *const plan[FUL__DNNL_PASSES] = {&op->strips_y, &op->strips_dx, &op->strips_y};
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
         if (op->by[pass] != ON_STRIPS) continue;
+        const bool dw = pass == FUL__DNNL_BWD_W;
         *plan[pass] = ful__strips_plan(&op->attr.conv, op->base.x[0], op->base.y, pass == FUL__DNNL_BWD_X, n_max);
-        need->scratch_fixed = larger(need->scratch_fixed, ful__strips_scratch_bytes(plan[pass]));
+        need->scratch_fixed = larger(need->scratch_fixed, ful__strips_scratch_bytes(plan[pass], dw));
+        if (dw) continue;
         op->packed_at[pass] = need->packed;
         need->packed += ful__align64(ful__strips_packed_bytes(plan[pass]));
     }
@@ -356,6 +358,10 @@ static ful_status backward(ful__op *base, const ful__run *run)
     }
     if (r.dw && op->by[FUL__DNNL_BWD_W] == ON_WINOGRAD) {
         ful__winograd_grad(&op->to_y, run->n, run->x[0], run->dy, r.dw, run->scratch);
+        r.dw = NULL;
+    }
+    if (r.dw && op->by[FUL__DNNL_BWD_W] == ON_STRIPS) {
+        ful__strips_grad(&op->strips_y, run->n, run->x[0], run->dy, r.dw, run->scratch);
         r.dw = NULL;
     }
     return r.dx || r.dw || r.db ? ful__dnnl_conv_backward(op->dnnl, &r) : FUL_OK;

@@ -3,7 +3,8 @@
  *   strip    [row][block][column][channels]: row r and column q are those of `from` at the strip's first row + r and low_w + q
  *   packed   for each walk [out/(N B)][block][tap_h][tap_w][channels][N B]; N = 2 blocks side by side, the last one alone where
  *            their number is odd
- *   scratch  for each thread: strip | where each output pixel of a walk has its place in the strip, and in y (int32)
+ *   scratch  for each thread: strip | where each output pixel of a walk has its place in the strip, and in y (int32) | dw: its
+ *            sums, as packed
  *
  * Pieces share the images, or the lines of each image; where there are more weights than pixels, the output channels too.
  */
@@ -31,10 +32,13 @@ typedef struct strips_product {
     const float *bias, *residual; /* NULL: 0; residual lies as y does, or is y */
     bool relu;
     float *y;
+    const float *dy; /* in the place of y, where the sum is over the pixels: */
+    float *dw;       /* [block][line][run][c][out] += */
 } strips_product;
 
 typedef struct strips_kernels {
     void (*multiply)(const strips_product *p);
+    void (*weigh)(const strips_product *p);
     void (*copy)(const float *x, int64_t left, int64_t count, int64_t right, float *out);
 } strips_kernels;
 
@@ -187,14 +191,15 @@ static int64_t strip_pixels(const ful__strips *p)
     return (int64_t)p->strip_images * p->strip_lines * p->walk[0].w.count;
 }
 
-static size_t thread_bytes(const ful__strips *p)
+static size_t thread_bytes(const ful__strips *p, bool dw)
 {
-    return strip_bytes(p) + ful__align64(2 * (size_t)strip_pixels(p) * sizeof(int32_t));
+    const size_t places = ful__align64(2 * (size_t)strip_pixels(p) * sizeof(int32_t));
+    return strip_bytes(p) + places + (dw ? ful__align64(ful__strips_packed_bytes(p)) : 0);
 }
 
-size_t ful__strips_scratch_bytes(const ful__strips *p)
+size_t ful__strips_scratch_bytes(const ful__strips *p, bool dw)
 {
-    return (size_t)p->threads * thread_bytes(p);
+    return (size_t)p->threads * thread_bytes(p, dw);
 }
 
 int64_t ful__strips_macs(const ful__strips *p)
@@ -261,6 +266,8 @@ void ful__strips_pack(const ful__strips *plan, const float *w, float *packed)
 typedef struct pass {
     const ful__strips *plan;
     const ful__conv_run *run;
+    const float *dy; /* dw */
+    float *dw;
     const strips_kernels *kernels;
     int64_t image_pieces, line_pieces, panel_pieces;
     bool by_thread; /* whose scratch a piece takes: the thread's, else that of its own number */
@@ -273,6 +280,12 @@ typedef struct strip {
     float *copy;
     int32_t *v_at, *y_at;
 } strip;
+
+static strip strip_in(const ful__strips *p, char *scratch)
+{
+    int32_t *places = (int32_t *)(void *)(scratch + strip_bytes(p));
+    return (strip){.copy = (float *)(void *)scratch, .v_at = places, .y_at = places + strip_pixels(p)};
+}
 
 /* The first row that a strip's lines need, of each image. */
 static int64_t top_of(const ful__strips *p, const strip *s)
@@ -337,12 +350,12 @@ static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__str
     return pixels;
 }
 
-static void walk_strip(const pass *p, const strip *s, const ful__strips_walk *w, int64_t panel, int64_t panel_end)
+/* What all panels of a walk over a strip have in common. */
+static strips_product product_of(const pass *p, const strip *s, const ful__strips_walk *w)
 {
     const ful__strips *plan = p->plan;
     const ful__conv_run *run = p->run;
     const pitches at = pitches_of(plan, s);
-    const int64_t block = ful__block(), map = (int64_t)plan->to.h * plan->to.w * block, image = s->image * ful__count(plan->to);
     const bool close = plan->space_w == 1;
     const int64_t pixels = place_pixels(plan, s, w, at);
     strips_product product = {.v_at = s->v_at, .y_at = s->y_at, .pixels = (int)(pixels > 0 ? pixels : 0), .relu = run->relu};
@@ -355,9 +368,18 @@ static void walk_strip(const pass *p, const strip *s, const ful__strips_walk *w,
     product.v_block = at.block;
     product.v_line = plan->space_h * at.row;
     product.v_run = (int64_t)plan->space_w * plan->channels;
-    product.y_block = map;
+    product.y_block = (int64_t)plan->to.h * plan->to.w * ful__block();
+    return product;
+}
+
+static void walk_strip(const pass *p, const strip *s, const ful__strips_walk *w, int64_t panel, int64_t panel_end)
+{
+    const ful__strips *plan = p->plan;
+    const ful__conv_run *run = p->run;
+    const int64_t block = ful__block(), image = s->image * ful__count(plan->to);
+    strips_product product = product_of(p, s, w);
     for (; panel < panel_end; panel++) {
-        const int64_t first = panel * 2 * block, to = image + panel * 2 * map;
+        const int64_t first = panel * 2 * block, to = image + panel * 2 * product.y_block;
         product.group = panel_width(plan, panel) / (int)block;
         product.w = run->packed + w->weights + first * w->h.taps * w->w.taps * plan->from.c;
         product.bias = run->bias ? run->bias + first : NULL;
@@ -371,13 +393,12 @@ static void work_piece(void *ctx, int64_t piece, int thread)
 {
     const pass *p = ctx;
     const ful__strips *plan = p->plan;
-    char *scratch = (char *)p->run->scratch + (size_t)(p->by_thread ? thread : piece) * thread_bytes(plan);
+    char *scratch = (char *)p->run->scratch + (size_t)(p->by_thread ? thread : piece) * thread_bytes(plan, false);
     int64_t image, image_end, line, line_end, panel, panel_end;
     ful__share(panels_of(plan), p->panel_pieces, piece % p->panel_pieces, &panel, &panel_end);
     ful__share(plan->lines, p->line_pieces, piece / p->panel_pieces % p->line_pieces, &line, &line_end);
     ful__share(p->run->n, p->image_pieces, piece / p->panel_pieces / p->line_pieces, &image, &image_end);
-    strip s = {.copy = (float *)(void *)scratch, .v_at = (int32_t *)(void *)(scratch + strip_bytes(plan))};
-    s.y_at = s.v_at + strip_pixels(plan);
+    strip s = strip_in(plan, scratch);
     for (s.image = image; s.image < image_end; s.image += s.images) {
         s.images = image_end - s.image < plan->strip_images ? image_end - s.image : plan->strip_images;
         for (s.line = (int)line; s.line < line_end; s.line += s.lines) {
@@ -414,4 +435,79 @@ void ful__strips_apply(const ful__strips *plan, const ful__conv_run *run)
     pass p = {.plan = plan, .run = run, .kernels = SIMD_PICK(kernels)};
     cut(&p);
     ful__parallel_for(p.image_pieces * p.line_pieces * p.panel_pieces, work_piece, &p);
+}
+
+/* Gradient of the weights ------------------------------------------------------------------------------------------------ */
+
+/* The sums of a piece: a share of the images. */
+static float *sums_of(const pass *p, int64_t piece)
+{
+    const ful__strips *plan = p->plan;
+    char *end = (char *)p->run->scratch + (size_t)(piece + 1) * thread_bytes(plan, true);
+    return (float *)(void *)(end - ful__align64(ful__strips_packed_bytes(plan)));
+}
+
+static void weigh_strip(const pass *p, const strip *s, float *sums)
+{
+    const ful__strips *plan = p->plan;
+    const ful__strips_walk *w = &plan->walk[0];
+    const int64_t image = s->image * ful__count(plan->to);
+    strips_product product = product_of(p, s, w);
+    for (int panel = 0; panel < panels_of(plan); panel++) {
+        const int64_t first = (int64_t)panel * 2 * ful__block();
+        product.group = panel_width(plan, panel) / ful__block();
+        product.dy = p->dy + image + panel * 2 * product.y_block;
+        product.dw = sums + first * w->h.taps * w->w.taps * plan->from.c;
+        p->kernels->weigh(&product);
+    }
+}
+
+static void weigh_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const pass *p = ctx;
+    const ful__strips *plan = p->plan;
+    float *sums = sums_of(p, piece);
+    int64_t image, image_end;
+    ful__share(p->run->n, p->image_pieces, piece, &image, &image_end);
+    strip s = strip_in(plan, (char *)p->run->scratch + (size_t)piece * thread_bytes(plan, true));
+    memset(sums, 0, ful__strips_packed_bytes(plan));
+    for (s.image = image; s.image < image_end; s.image += s.images) {
+        s.images = image_end - s.image < plan->strip_images ? image_end - s.image : plan->strip_images;
+        for (s.line = 0; s.line < plan->lines; s.line += s.lines) {
+            s.lines = least(plan->lines - s.line, plan->strip_lines);
+            if (!plan->in_place) copy_strip(p, &s);
+            weigh_strip(p, &s, sums);
+        }
+    }
+}
+
+/* dw of a panel's output channels and a block's input channels += the pieces' sums, in order. */
+static void add_square(void *ctx, int64_t square, int thread)
+{
+    (void)thread;
+    const pass *p = ctx;
+    const ful__strips *plan = p->plan;
+    const int64_t panel = square / plan->blocks, block = square % plan->blocks, taps = (int64_t)plan->kernel_h * plan->kernel_w;
+    const int64_t first = panel * 2 * ful__block(), channels = plan->channels, width = panel_width(plan, panel);
+    const int64_t at = first * taps * plan->from.c + block * taps * channels * width;
+    for (int64_t o = 0; o < width; o++) {
+        float *dw = p->dw + ((first + o) * plan->from.c + block * channels) * taps;
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t t = 0; t < taps; t++, dw++) {
+                float sum = 0;
+                for (int64_t k = 0; k < p->image_pieces; k++) sum += sums_of(p, k)[at + (t * channels + c) * width + o];
+                *dw += sum;
+            }
+    }
+}
+
+void ful__strips_grad(const ful__strips *plan, int n, const float *x, const float *dy, float *dw, void *scratch)
+{
+    const ful__conv_run run = {.n = n, .x = x, .scratch = scratch};
+    pass p = {.plan = plan, .run = &run, .dy = dy, .dw = dw, .kernels = SIMD_PICK(kernels)};
+    const int64_t pieces = ful__parallel_active() ? 1 : plan->threads; /* inside a piece the sums are those of one thread */
+    p.image_pieces = pieces < n ? pieces : n;
+    ful__parallel_for(p.image_pieces, weigh_piece, &p);
+    ful__parallel_for((int64_t)panels_of(plan) * plan->blocks, add_square, &p);
 }

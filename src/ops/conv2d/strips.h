@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Convolutions of any kernel and stride, and the gradient of x, as one product straight from the images: no patches are laid
+ * Convolutions of any kernel and stride, and their gradients, as one product straight from the images: no patches are laid
  * out. A strip is the rows of the input that some lines of the output need, copied once with the zeros of the padding around
  * them; a tap is then the same distance from every output pixel's own place in the strip. (Without padding the images
  * themselves are the strip.)
@@ -12,7 +12,9 @@
  * chain of multiply-adds in the order above, so it does not depend on the batch or on how the work is cut.
  *
  * The gradient of x through a stride s is s*s such walks over dy, one for each remainder of the pixels of dx: each has the taps
- * that meet its pixels, and none multiplies zeros.
+ * that meet its pixels, and none multiplies zeros. The gradient of w takes its values of x from the same strips:
+ *
+ *   dw[block][tap_h][tap_w][c][out] = sum over pixel of strip[place(pixel) + block, tap][c] * dy[pixel][out]
  */
 #ifndef FUL_OPS_STRIPS_H
 #define FUL_OPS_STRIPS_H
@@ -53,7 +55,7 @@ bool ful__strips_applies(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, 
 ful__strips ful__strips_plan(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, bool dx, int n_max);
 
 size_t ful__strips_packed_bytes(const ful__strips *plan);
-size_t ful__strips_scratch_bytes(const ful__strips *plan);
+size_t ful__strips_scratch_bytes(const ful__strips *plan, bool dw);
 int64_t ful__strips_macs(const ful__strips *plan); /* of one image, forward */
 const char *ful__strips_kernel(void);
 
@@ -61,5 +63,8 @@ const char *ful__strips_kernel(void);
 void ful__strips_pack(const ful__strips *plan, const float *w, float *packed);
 
 void ful__strips_apply(const ful__strips *plan, const ful__conv_run *run);
+
+/* dw += ; plan: of the forward pass. */
+void ful__strips_grad(const ful__strips *plan, int n, const float *x, const float *dy, float *dw, void *scratch);
 
 #endif

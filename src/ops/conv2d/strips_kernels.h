@@ -105,6 +105,89 @@ TARGET static void FN(strips_multiply)(const strips_product *p)
     }
 }
 
+/* R values of a run of every pixel, times N blocks of dy. */
+INLINE void FN(strips_outer)(const strips_product *p, int64_t at, float *dw, const int R, const int N)
+{
+    const int V = N * FN(PARTS);
+    const float *v = p->v + at, *dy = p->dy;
+    const int64_t block = p->y_block;
+    vf sum[STRIPS_PIXELS * 2 * FN(PARTS)];
+#pragma GCC unroll 32
+    for (int i = 0; i < R * V; i++) sum[i] = (vf){0};
+    for (int q = 0; q < p->pixels; q++) {
+        const float *a = v + p->v_at[q], *e = dy + p->y_at[q];
+        vf w[2 * FN(PARTS)];
+#pragma GCC unroll 4
+        for (int n = 0; n < V; n++) w[n] = vload(e + n / FN(PARTS) * block + n % FN(PARTS) * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) {
+            const vf one = vset(a[r]);
+#pragma GCC unroll 4
+            for (int n = 0; n < V; n++) sum[r * V + n] = vfma(one, w[n], sum[r * V + n]);
+        }
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < R * V; i++) vstore(dw + i * LANES, vload(dw + i * LANES) + sum[i]);
+}
+
+#define STRIPS_OUTER(R, N) \
+    case R: FN(strips_outer)(p, at, dw, R, N); return;
+
+TARGET static void FN(strips_outer_1)(const strips_product *p, int64_t at, float *dw, int rows)
+{
+    switch (rows) {
+        STRIPS_OUTER(1, 1)
+        STRIPS_OUTER(2, 1)
+        STRIPS_OUTER(3, 1)
+#if LANES >= 8
+        STRIPS_OUTER(4, 1)
+        STRIPS_OUTER(5, 1)
+        STRIPS_OUTER(6, 1)
+        STRIPS_OUTER(7, 1)
+#endif
+    default: FN(strips_outer)(p, at, dw, FN(PIXELS_1), 1);
+    }
+}
+
+TARGET static void FN(strips_outer_2)(const strips_product *p, int64_t at, float *dw, int rows)
+{
+    switch (rows) {
+        STRIPS_OUTER(1, 2)
+#if LANES >= 8
+        STRIPS_OUTER(2, 2)
+        STRIPS_OUTER(3, 2)
+        STRIPS_OUTER(4, 2)
+        STRIPS_OUTER(5, 2)
+#endif
+#if LANES == 16
+        STRIPS_OUTER(6, 2)
+        STRIPS_OUTER(7, 2)
+#endif
+    default: FN(strips_outer)(p, at, dw, FN(PIXELS_2), 2);
+    }
+}
+
+/* Runs in parts of nearly equal size. */
+TARGET static void FN(strips_weigh)(const strips_product *p)
+{
+    const int most = p->group == 2 ? FN(PIXELS_2) : FN(PIXELS_1), parts = (p->length + most - 1) / most;
+    float *dw = p->dw;
+    for (int b = 0; b < p->blocks; b++)
+        for (int line = 0; line < p->lines; line++)
+            for (int run = 0; run < p->runs; run++) {
+                const int64_t at = b * p->v_block + line * p->v_line + run * p->v_run;
+                for (int i = 0, c = 0; i < parts; i++) {
+                    const int rows = (p->length - c) / (parts - i);
+                    if (p->group == 2)
+                        FN(strips_outer_2)(p, at + c, dw, rows);
+                    else
+                        FN(strips_outer_1)(p, at + c, dw, rows);
+                    c += rows;
+                    dw += rows * p->group * FN(BLOCK);
+                }
+            }
+}
+
 /* `count` floats between `left` and `right` zeros; out has room for a vector more. */
 TARGET static void FN(strips_copy)(const float *x, int64_t left, int64_t count, int64_t right, float *out)
 {
@@ -118,4 +201,4 @@ TARGET static void FN(strips_copy)(const float *x, int64_t left, int64_t count, 
     for (i = 0; i < right; i += LANES) vstore(out + i, zero);
 }
 
-static const strips_kernels FN(kernels) = {FN(strips_multiply), FN(strips_copy)};
+static const strips_kernels FN(kernels) = {FN(strips_multiply), FN(strips_weigh), FN(strips_copy)};

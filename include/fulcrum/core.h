@@ -21,6 +21,10 @@ typedef void (*ful_log_fn)(void *cookie, ful_log_level level, const char *messag
  * work. */
 FUL_API void ful_log_set(ful_log_fn fn, void *cookie, ful_log_level most_verbose);
 
+/* Of a list that ends with NULL the word that a mistyped one was meant to be: the nearest by Levenshtein's distance, where at
+ * most about a third of its letters differ (of equals the first); NULL: none is near. */
+FUL_API const char *ful_word_nearest(const char *given, const char *const *words);
+
 /* Worker threads of every parallel loop, oneDNN's included (default: the cores this process may run on). n >= 1. */
 FUL_API ful_status ful_threads_set(int n);
 FUL_API int ful_threads_get(void);

@@ -44,6 +44,8 @@ static ful_data_config data_for(const eval_request *q, const ful_model *first, c
     data.crop = ful_model_config(model)->data.crop;
     data.channels = ful_model_config(model)->data.channels;
     if (q->path) snprintf(data.path, sizeof data.path, "%s", q->path);
+    if (q->path && !q->kind && strcmp(data.name, "clusters") == 0) /* generated images lie nowhere */
+        snprintf(data.name, sizeof data.name, "folder");
     if (q->kind) snprintf(data.name, sizeof data.name, "%s", q->kind);
     return data;
 }
@@ -282,7 +284,8 @@ static int run_eval(const command *self, int argc, char **argv)
     int n_operands, code;
     const option_spec options[] = {
         {"data", 'd', OPTION_TEXT, &q.path, "PATH", "data set to evaluate on (default: the one it was trained on)"},
-        {"name", 0, OPTION_TEXT, &q.kind, "KIND", "what lies at PATH (see fulcrum data list; default: the trained kind)"},
+        {"name", 0, OPTION_TEXT, &q.kind, "KIND",
+         "what lies at PATH (see fulcrum data list; default: the trained kind; of generated images, folder)"},
         {"split", 0, OPTION_TEXT, &split, "NAME", "train, val or test (default test)"},
         {"training-capacity", 0, OPTION_FLAG, &q.capacity, NULL, "evaluate with the capacity limits of training"},
         {"against", 0, OPTION_TEXT, &q.against, "OTHER", "another run or checkpoint on the same images: McNemar's test"},

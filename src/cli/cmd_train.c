@@ -17,7 +17,8 @@ static int print_result(const ful_result *r, const char *folder)
     if (r->test_accuracy_capacity == r->test_accuracy_capacity)
         printf("at the training capacity: %.2f %%\n", 100.0 * r->test_accuracy_capacity);
     if (r->val_accuracy == r->val_accuracy) printf("validation accuracy %.2f %%\n", 100.0 * r->val_accuracy);
-    printf("%d epochs in %.1f s, %.0f images/s; everything is in %s\n", r->epochs, r->seconds, r->images_per_second, folder);
+    printf("%d epoch%s in %.1f s, %.0f images/s; everything is in %s\n", r->epochs, r->epochs == 1 ? "" : "s", r->seconds,
+           r->images_per_second, folder);
     return EXIT_OK;
 }
 

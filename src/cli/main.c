@@ -23,6 +23,24 @@ static void show_help(FILE *out)
             "\nFirst steps:  fulcrum doctor;  fulcrum study studies/demo.yaml --out runs/demo\n");
 }
 
+static const command *find(const char *name)
+{
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(name, commands[i]->name) == 0) return commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *word)
+{
+    const char *names[N_COMMANDS + 1] = {0};
+    for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i]->name;
+    const char *meant = ful_word_nearest(word, names);
+    fprintf(stderr, "fulcrum: unknown command '%s'", word);
+    if (meant) fprintf(stderr, " (did you mean '%s'?)", meant);
+    fprintf(stderr, "; see fulcrum --help\n");
+    return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
@@ -31,10 +49,10 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
-        for (int i = 0; argc > 2 && i < N_COMMANDS; i++) {
-            char *help[] = {argv[0], "--help", NULL};
-            if (strcmp(argv[2], commands[i]->name) == 0) return commands[i]->run(commands[i], 2, help);
-        }
+        char *help[] = {argv[0], "--help", NULL};
+        const command *about = argc > 2 ? find(argv[2]) : NULL;
+        if (argc > 2 && !about) return unknown_command(argv[2]);
+        if (about) return about->run(about, 2, help);
         show_help(stdout);
         return EXIT_OK;
     }
@@ -42,8 +60,6 @@ int main(int argc, char **argv)
         printf("fulcrum %s\n", ful_version());
         return EXIT_OK;
     }
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (strcmp(word, commands[i]->name) == 0) return commands[i]->run(commands[i], argc - 1, argv + 1);
-    fprintf(stderr, "fulcrum: unknown command '%s'; see fulcrum --help\n", word);
-    return EXIT_USAGE;
+    const command *chosen = find(word);
+    return chosen ? chosen->run(chosen, argc - 1, argv + 1) : unknown_command(word);
 }

@@ -73,6 +73,20 @@ static const option_spec *find_short(const option_spec *options, char letter)
     return NULL;
 }
 
+static int unknown_option(const command *self, const option_spec *options, const char *word, size_t length)
+{
+    enum { MOST = 64 };
+    const char *names[MOST] = {0};
+    char given[64];
+    int n = 0;
+    for (const option_spec *o = options; o->name && n < MOST - 1; o++) names[n++] = o->name;
+    for (const option_spec *o = shared_options; o->name && n < MOST - 1; o++) names[n++] = o->name;
+    snprintf(given, sizeof given, "%.*s", (int)(length < sizeof given ? length : sizeof given - 1), word + 2);
+    const char *meant = word[1] == '-' ? ful_word_nearest(given, names) : NULL;
+    if (meant) return usage_error(self, "unknown option '%s' (did you mean '--%s'?)", word, meant);
+    return usage_error(self, "unknown option '%s'", word);
+}
+
 static int store(const command *self, const option_spec *o, const char *value)
 {
     if (o->kind == OPTION_FLAG) {
@@ -143,7 +157,7 @@ int parse(const command *self, const option_spec *options, int argc, char **argv
         const size_t length = !is_long ? 1 : equals ? (size_t)(equals - word - 2) : strlen(word + 2);
         const option_spec *o = is_long ? find_long(options, word + 2, length) : find_short(options, word[1]);
         if (!o) o = is_long ? find_long(shared_options, word + 2, length) : find_short(shared_options, word[1]);
-        if (!o) return usage_error(self, "unknown option '%s'", word);
+        if (!o) return unknown_option(self, options, word, length);
         const char *value = equals ? equals + 1 : !is_long && word[2] ? word + 2 : NULL;
         if (o->kind == OPTION_FLAG && value) return usage_error(self, "option '--%s' takes no value", o->name);
         if (o->kind != OPTION_FLAG && !value) {

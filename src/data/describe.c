@@ -131,16 +131,24 @@ static void write_empty_classes(ful__str *s, const finding *f)
     if (empty > 0) ful__str_add(s, "\n");
 }
 
-static void write_text(ful__str *s, const finding *f)
+static void write_classes(ful__str *s, const finding *f)
 {
     enum { NAMES_SHOWN = 10 };
-    ful__str_addf(s, "%-5s  %s '%s': %lld file%s, %.1f MB\n", f->split, f->layout, f->place, (long long)f->files,
-                  f->files == 1 ? "" : "s", (double)f->bytes / 1e6);
     ful__str_addf(s, "%-5s  %lld images in %d classes, %lld to %lld each (median %lld):", f->split, (long long)f->images,
                   f->classes, (long long)f->class_least, (long long)f->class_most, (long long)f->class_median);
     for (int c = 0; c < f->classes && c < NAMES_SHOWN; c++)
         ful__str_addf(s, "%s %s", c && strchr(f->names[c - 1], ' ') ? "," : "", f->names[c]);
     ful__str_add(s, f->classes > NAMES_SHOWN ? " …\n" : "\n");
+}
+
+static void write_text(ful__str *s, const finding *f)
+{
+    ful__str_addf(s, "%-5s  %s '%s': %lld file%s, %.1f MB\n", f->split, f->layout, f->place, (long long)f->files,
+                  f->files == 1 ? "" : "s", (double)f->bytes / 1e6);
+    if (f->images > 0)
+        write_classes(s, f);
+    else
+        ful__str_addf(s, "%-5s  no images\n", f->split);
     write_sizes(s, f);
     write_empty_classes(s, f);
     for (int i = 0; i < f->problems->count && i < FUL__FINDINGS_SHOWN; i++) {

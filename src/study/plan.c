@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <fulcrum/core.h>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mem.h"
@@ -33,7 +35,10 @@ static ful_status check_keys(const ful__yaml *map, const char *file, const char 
     for (int i = 0; i < map->count; i++) {
         bool found = false;
         for (const char *const *key = known; *key; key++) found = found || strcmp(map->keys[i], *key) == 0;
-        if (!found) return PLAN_FAIL(map->items[i], file, "%s.%s: unknown key", where, map->keys[i]);
+        if (found) continue;
+        const char *meant = ful_word_nearest(map->keys[i], known);
+        if (meant) return PLAN_FAIL(map->items[i], file, "%s.%s: unknown key (did you mean '%s'?)", where, map->keys[i], meant);
+        return PLAN_FAIL(map->items[i], file, "%s.%s: unknown key", where, map->keys[i]);
     }
     return FUL_OK;
 }
@@ -275,6 +280,10 @@ static ful_status load(ful_study *s, const char *path, const char *const *set, i
 {
     static const char *const keys[] = {"study", "about", "base", "arms", "seeds", "cells", "level", "test", NULL};
     FUL_TRY(ful__yaml_load(path, &s->plan));
+    if (ful__yaml_get(s->plan, "net") && !ful__yaml_get(s->plan, "arms"))
+        return PLAN_FAIL(s->plan, path,
+                         "it is one run's configuration; a plan has the keys study, base, arms and seeds "
+                         "(doc/study-plan.md), and fulcrum train trains one run");
     FUL_TRY(check_keys(s->plan, path, "plan", keys));
     FUL_TRY(read_name(ful__yaml_get(s->plan, "study"), path, "study", s->name));
     FUL_TRY(load_base(s, path));

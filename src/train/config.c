@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/mem.h"
 
 /* Lists of the data block -------------------------------------------------------------------------------------------------- */
@@ -288,6 +289,27 @@ static ful_status check_net(const ful__spot *root, const ful_config *config)
     return ful__fail(FUL_ERR_INTERNAL, "cannot build the net of %s: it failed once and then did not", root->file);
 }
 
+static bool has_key(const ful__key *keys, const char *name)
+{
+    while (keys->name && strcmp(keys->name, name) != 0) keys++;
+    return keys->name != NULL;
+}
+
+/* A key of a block may have been written without its block. */
+static ful_status unknown_at_the_top(const char *const *blocks, const ful__spot *root, int i)
+{
+    static const struct {
+        const char *name;
+        const ful__key *keys;
+    } in[] = {{"data", data_keys}, {"net", net_keys}, {"train", train_keys}};
+    const char *name = root->node->keys[i];
+    const ful__spot spot = ful__spot_key(root, name);
+    for (size_t b = 0; b < sizeof in / sizeof *in; b++)
+        if (has_key(in[b].keys, name))
+            return ful__spot_fail(&spot, "there is no such key (did you mean '%s.%s'?)", in[b].name, name);
+    return ful__spot_unknown_key(blocks, root, i);
+}
+
 static ful_status read_config(const char *name, const ful__yaml *tree, ful_config *out)
 {
     /* `router` and `dense` are applied to the moe list as it is read. */
@@ -300,7 +322,7 @@ static ful_status read_config(const char *name, const ful__yaml *tree, ful_confi
         for (int i = 0; i < tree->count; i++) {
             bool known = false;
             for (int j = 0; blocks[j]; j++) known = known || strcmp(tree->keys[i], blocks[j]) == 0;
-            if (!known) return ful__spot_unknown_key(blocks, &root, i);
+            if (!known) return unknown_at_the_top(blocks, &root, i);
         }
     }
     const ful__spot net = ful__spot_key(&root, "net");
@@ -368,6 +390,8 @@ ful_status ful_config_load(const char *path, const char *const *set, int n_set, 
 {
     ful__yaml *tree = NULL;
     ful_status status = FUL_OK;
+    FUL_FAIL_IF(path && ful__path_is_dir(path), FUL_ERR_CONFIG,
+                "cannot read the configuration '%s': it is a folder; a run's configuration is its config.yaml", path);
     FUL_TRY_GOTO(status, done, path ? ful__yaml_load(path, &tree) : ful__yaml_new(FUL__YAML_MAP, NULL, &tree));
     FUL_TRY_GOTO(status, done, apply_sets(&tree, set, n_set));
     FUL_TRY_GOTO(status, done, read_config(path ? path : "the defaults", tree, out));

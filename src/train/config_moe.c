@@ -267,7 +267,8 @@ ful_status ful__config_read_moe(const ful__spot *root, ful_config *config)
     if (over && router.node->kind != FUL__YAML_SCALAR) return ful__spot_fail(&router, "must be a router's name");
     if (over) FUL_TRY(check_router(&router, router.node->text));
     if (!list.node || ful__yaml_is_null(list.node)) return FUL_OK;
-    if (list.node->kind != FUL__YAML_LIST) return ful__spot_fail(&list, "must be a list of mixtures");
+    if (list.node->kind != FUL__YAML_LIST)
+        return ful__spot_fail(&list, "must be a list of mixtures, as in moe=[{at: head, experts: 8}]");
     if (list.node->count > FUL_MOE_SITES_MAX)
         return ful__spot_fail(&list, "may have at most %d mixtures, not %d", FUL_MOE_SITES_MAX, list.node->count);
     for (int i = 0; i < list.node->count; i++) {

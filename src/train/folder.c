@@ -42,8 +42,10 @@ static ful_status check_empty(const ful__run *run)
     ful_status status = FUL_OK;
     FUL_TRY(open_entries(run, &dir));
     const char *name = next_entry(dir);
+    while (name && strcmp(name, "error.json") == 0) name = next_entry(dir); /* of a run that did not come to its first file */
     if (name)
-        status = ful__fail(FUL_ERR_CONFIG, "cannot train into '%s', which has '%s' in it: it must be empty, or the run resumed",
+        status = ful__fail(FUL_ERR_CONFIG,
+                           "cannot train into '%s', which has '%s' in it: it must be empty, or the run resumed (--resume)",
                            run->folder, name);
     closedir(dir);
     return status;

@@ -31,8 +31,16 @@ struct ful_model {
 
 ful_status ful__model_path(const char *run_or_checkpoint, char **out)
 {
-    if (ful__path_is_dir(run_or_checkpoint)) return ful__path_join(out, run_or_checkpoint, "last.safetensors");
-    return ful__strdup(out, run_or_checkpoint);
+    if (!ful__path_is_dir(run_or_checkpoint)) return ful__strdup(out, run_or_checkpoint);
+    FUL_TRY(ful__path_join(out, run_or_checkpoint, "last.safetensors"));
+    if (ful__path_exists(*out)) return FUL_OK;
+    ful__free(*out);
+    *out = NULL;
+    return ful__fail(
+        FUL_ERR_DATA,
+        "cannot use the folder '%s': it holds no last.safetensors, so it is no run, or one before its first epoch's "
+        "end",
+        run_or_checkpoint);
 }
 
 static ful_status read_classes(const ful__st_file *file, ful_model *m)

@@ -206,7 +206,8 @@ static ful_status read_frame(const char *name, const unsigned char *bytes, size_
     json_error_t error;
     REFUSE_IF(n_bytes < LENGTH_BYTES, "it has %zu bytes, and must begin with 8 that give the header's length", n_bytes);
     memcpy(&length, bytes, LENGTH_BYTES);
-    REFUSE_IF(length > FUL__ST_HEADER_MAX, "its header says it has %" PRIu64 " bytes, and may have at most %d", length,
+    REFUSE_IF(length > FUL__ST_HEADER_MAX,
+              "it does not begin as such a file does (a header of %" PRIu64 " bytes, and at most %d are accepted)", length,
               FUL__ST_HEADER_MAX);
     REFUSE_IF(length > n_bytes - LENGTH_BYTES,
               "its header says it has %" PRIu64 " bytes, and only %zu follow: the file is cut off", length,

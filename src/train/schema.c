@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <fulcrum/core.h>
+
 #include "core/error.h"
 #include "core/mem.h"
 
@@ -61,37 +63,6 @@ ful__spot ful__spot_item(const ful__spot *list, int i)
     return spot;
 }
 
-/* Levenshtein distance; 99 for texts that are too long to be a slip of the finger. */
-static int distance(const char *a, const char *b)
-{
-    enum { LONGEST = 40 };
-    int row[LONGEST + 1];
-    const int n = (int)strnlen(a, LONGEST + 1), m = (int)strnlen(b, LONGEST + 1);
-    if (n > LONGEST || m > LONGEST) return 99;
-    for (int j = 0; j <= m; j++) row[j] = j;
-    for (int i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= m; j++) {
-            const int change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            const int gap = (row[j - 1] < row[j] ? row[j - 1] : row[j]) + 1;
-            row[j] = change < gap ? change : gap;
-        }
-    }
-    return row[m];
-}
-
-/* Keeps the nearer of *best and `word`, if it is near at all: a third of the letters may differ. */
-static void consider(const char *given, const char *word, const char **best, int *best_distance)
-{
-    const int d = distance(given, word);
-    if (d < *best_distance && 3 * d <= (int)strlen(word) + 2) {
-        *best = word;
-        *best_distance = d;
-    }
-}
-
 /* Appends a word to a list of LIST_BYTES; the first that does not fit becomes "...", and nothing follows it. */
 static void add_word(char *list, size_t *at, const char *word)
 {
@@ -105,22 +76,16 @@ static void add_word(char *list, size_t *at, const char *word)
 ful_status ful__spot_unknown_word(const ful__spot *spot, const char *const *words)
 {
     char list[LIST_BYTES] = "";
-    const char *best = NULL;
-    int best_distance = 99;
+    const char *best = spot->node->kind == FUL__YAML_SCALAR ? ful_word_nearest(spot->node->text, words) : NULL;
     size_t at = 0;
-    for (int i = 0; words[i]; i++) {
-        add_word(list, &at, words[i]);
-        if (spot->node->kind == FUL__YAML_SCALAR) consider(spot->node->text, words[i], &best, &best_distance);
-    }
+    for (int i = 0; words[i]; i++) add_word(list, &at, words[i]);
     if (best) return ful__spot_fail(spot, "must be one of %s (did you mean '%s'?)", list, best);
     return ful__spot_fail(spot, "must be one of %s", list);
 }
 
 ful_status ful__spot_unknown_key(const char *const *known, const ful__spot *map, int i)
 {
-    const char *best = NULL;
-    int best_distance = 99;
-    for (int j = 0; known[j]; j++) consider(map->node->keys[i], known[j], &best, &best_distance);
+    const char *best = ful_word_nearest(map->node->keys[i], known);
     ful__spot spot = {.file = map->file, .node = map->node->items[i]};
     snprintf(spot.path, sizeof spot.path, "%.62s%s%.62s", map->path, *map->path ? "." : "", map->node->keys[i]);
     char place[RULE_BYTES];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Growing strings and locale-free numbers. */
+#include <fulcrum/core.h>
 #include <math.h>
 
 #include "core/mem.h"
@@ -120,13 +121,28 @@ static void numbers_as_text(void **state)
         assert_true(ful__parse_double(ful__float_text(floats[i], text), &back) && (float)back == floats[i]);
 }
 
+static void the_word_that_was_meant(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"train", "study", "trail", "epochs", NULL};
+    static const char *const none[] = {NULL};
+    assert_string_equal(ful_word_nearest("trian", words), "train");
+    assert_string_equal(ful_word_nearest("trai", words), "train"); /* the first of equals */
+    assert_string_equal(ful_word_nearest("epoch", words), "epochs");
+    assert_string_equal(ful_word_nearest("study", words), "study");
+    assert_null(ful_word_nearest("", words));
+    assert_null(ful_word_nearest("rho", words));
+    assert_null(ful_word_nearest("trainingtrainingtrainingtrainingtrainingtraining", words));
+    assert_null(ful_word_nearest("train", none));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows),           cmocka_unit_test(formats_of_every_length),
         cmocka_unit_test(html_is_escaped), cmocka_unit_test(take_gives_a_string_always),
         cmocka_unit_test(failure_sticks),  cmocka_unit_test(numbers),
-        cmocka_unit_test(numbers_as_text),
+        cmocka_unit_test(numbers_as_text), cmocka_unit_test(the_word_that_was_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,22 +7,24 @@
  *   LANES_FN      storage class and target           V_FMA(a, b, c)  a*b + c, rounded once
  *   V_MAX V_MIN   (a, b): a > b ? a : b, a < b ? a : b, so a NaN in b comes through
  *   V_BELOW(x, limit, a, b)   x < limit ? a : b, limit a number
- *   V_SET(f)      V_BITS(x)   V_POW2(i) = 2^i, -126 <= i <= 127     V_ABS(x)
+ *   V_SET(f)      V_BITS(x)   V_POW2(i) = 2^i, -126 <= i <= 127
+ *   V_MINUS_ABS(x)            -|x|
+ *   V_TIMES_POW2(x, t)        x 2^i for 1/2 <= x < 2, -125 <= i <= 0 and t = 1.5 * 2^23 + i
  *
  * Each operation is one IEEE operation at every width, so every width gives the same bits.
  */
 
 /*
- * exp(hi + lo) for |lo| << 1: hi = n ln 2 + r, |r| <= ln 2 / 2, exp(r) = 1 + r + r^2 P(r) with a minimax P (3e-9), then times
- * 2^n in two factors, so that results down to the smallest denormal are rounded once. Relative error below 1.2e-7.
+ * x = n ln 2 + r, |r| <= ln 2 / 2, exp(r) = 1 + r + r^2 P(r) with a minimax P (3e-9), then times 2^n in two factors, so that
+ * results down to the smallest denormal are rounded once. Relative error below 1.2e-7.
  */
-LANES_FN V FN(exp_sum)(V hi, V lo)
+LANES_FN V FN(exp)(V x)
 {
-    hi = V_MIN(V_SET(89.0f), V_MAX(V_SET(-104.0f), hi));
-    const V t = V_FMA(hi, V_SET(1.44269504f), V_SET(12582912.0f)); /* 1.5 * 2^23: the integer stands in the low bits */
+    x = V_MIN(V_SET(89.0f), V_MAX(V_SET(-104.0f), x));
+    const V t = V_FMA(x, V_SET(1.44269504f), V_SET(12582912.0f)); /* 1.5 * 2^23: the integer stands in the low bits */
     const V n = t - 12582912.0f;
-    V r = V_FMA(n, V_SET(-0.693359375f), hi);
-    r = V_FMA(n, V_SET(2.12194440e-4f), r) + lo;
+    V r = V_FMA(n, V_SET(-0.693359375f), x);
+    r = V_FMA(n, V_SET(2.12194440e-4f), r);
     V p = V_FMA(r, V_SET(1.38144661e-3f), V_SET(8.36878084e-3f));
     p = V_FMA(r, p, V_SET(4.16683927e-2f));
     p = V_FMA(r, p, V_SET(1.66665196e-1f));
@@ -33,35 +35,35 @@ LANES_FN V FN(exp_sum)(V hi, V lo)
     return e * V_POW2(half) * V_POW2(i - half);
 }
 
-LANES_FN V FN(exp)(V x)
-{
-    return FN(exp_sum)(x, V_SET(0.0f));
-}
-
 /*
- * The normal distribution function Phi(x), and exp(-x^2/2) to *gauss. For z = |x|, t = 1/(1 + 0.26 z):
- * 1 - Phi(z) = exp(-z^2/2) P(t) with P a minimax polynomial of degree 9 (relative error 3e-8 for z <= 14, so the tail is right
- * in relative terms too, where 1 + erf(x/sqrt 2) would cancel); x^2 is carried in two parts into exp.
+ * The normal distribution function Phi(z) for -13 <= z <= 0, and exp(-z^2/2) to *gauss.
+ *
+ *   exp(-z^2/2)   2^n 2^r with r in -1/2..1/2 and 2^r a minimax polynomial (1.5e-7, all of it below, for half of which P makes
+ *                 up). The square is rounded: at z = -5 a relative error of 5e-7, at -13 of 4e-6.
+ *   Phi(z)        exp(-z^2/2) P(t) with t = 1/(1 - 0.2945 z) and P a minimax polynomial of degree 8 (relative error 3e-8): right
+ *                 in relative terms far out too, where 1 + erf(z/sqrt 2) would cancel
+ *
+ * Odd and even terms are chains of their own, because it is latency that takes the time.
  */
-LANES_FN V FN(normal_cdf)(V x, V *gauss)
+LANES_FN V FN(normal_cdf)(V z, V *gauss)
 {
-    const V z = V_MIN(V_SET(15.0f), V_ABS(x));
     const V square = z * z;
-    const V rest = V_FMA(z, z, V_SET(0.0f) - square);
-    const V e = FN(exp_sum)(square * -0.5f, rest * -0.5f);
-    const V t = V_SET(1.0f) / V_FMA(z, V_SET(0.26f), V_SET(1.0f));
-    V p = V_FMA(t, V_SET(0.033925768f), V_SET(-0.17051643f));
-    p = V_FMA(t, p, V_SET(0.29097649f));
-    p = V_FMA(t, p, V_SET(-0.20080310f));
-    p = V_FMA(t, p, V_SET(0.20011027f));
-    p = V_FMA(t, p, V_SET(0.031211799f));
-    p = V_FMA(t, p, V_SET(0.10948000f));
-    p = V_FMA(t, p, V_SET(0.10171580f));
-    p = V_FMA(t, p, V_SET(0.10390656f));
-    p = V_FMA(t, p, V_SET(-7.1638833e-6f));
-    const V tail = e * p;
+    const V shifted = V_FMA(square, V_SET(-0.72134752f), V_SET(12582912.0f)); /* 1.5 * 2^23: n stands in the low bits */
+    const V r = V_FMA(square, V_SET(-0.72134752f), V_SET(12582912.0f) - shifted), r2 = r * r;
+    V even = V_FMA(r2, V_SET(9.67554096e-3f), V_SET(0.24022118f)), odd = V_FMA(r2, V_SET(1.32764796e-3f), V_SET(0.0555071285f));
+    even = V_FMA(r2, even, V_SET(1.0f));
+    odd = V_FMA(r2, odd, V_SET(0.693146917f));
+    const V e = V_TIMES_POW2(V_FMA(r, odd, even), shifted);
+    const V t = V_SET(1.0f) / V_FMA(z, V_SET(-0.2945f), V_SET(1.0f)), t2 = t * t;
+    even = V_FMA(t2, V_SET(0.0398584716f), V_SET(0.278452635f));
+    even = V_FMA(t2, even, V_SET(0.171022236f));
+    even = V_FMA(t2, even, V_SET(0.121908277f));
+    even = V_FMA(t2, even, V_SET(1.96850069e-05f));
+    odd = V_FMA(t2, V_SET(-0.186395779f), V_SET(-0.124699347f));
+    odd = V_FMA(t2, odd, V_SET(0.0827949122f));
+    odd = V_FMA(t2, odd, V_SET(0.117038958f));
     *gauss = e;
-    return V_BELOW(x, 0.0f, tail, V_SET(1.0f) - tail);
+    return e * V_FMA(t, odd, even);
 }
 
 /* 1 / (1 + exp(-x)) */
@@ -80,19 +82,30 @@ LANES_FN V FN(relu_slope)(V x)
     return V_BELOW(V_SET(0.0f) - x, 0.0f, V_SET(1.0f), V_SET(0.0f));
 }
 
-/* x Phi(x): the exact form, not the tanh one (Hendrycks and Gimpel 2016). */
-LANES_FN V FN(gelu)(V x)
+/*
+ * x Phi(x): the exact form, not the tanh one (Hendrycks and Gimpel 2016). With z = -|x| it is max(x, 0) + z Phi(z), and its
+ * slope Phi(x) + x exp(-x^2/2) / sqrt(2 pi) is that at z, or 1 minus it. Below -13 everything is as at -13, nearly 0.
+ */
+LANES_FN V FN(gelu_both)(V x, V *slope)
 {
     V gauss;
-    return x * FN(normal_cdf)(x, &gauss);
+    const V z = V_MAX(V_SET(-13.0f), V_MINUS_ABS(x)), tail = FN(normal_cdf)(z, &gauss);
+    const V slope_at_z = V_FMA(z * 0.39894228f, gauss, tail);
+    *slope = V_BELOW(x, 0.0f, slope_at_z, V_SET(1.0f) - slope_at_z);
+    return V_FMA(z, tail, V_MAX(V_SET(0.0f), x));
 }
 
-/* Phi(x) + x exp(-x^2/2) / sqrt(2 pi) */
+LANES_FN V FN(gelu)(V x)
+{
+    V slope;
+    return FN(gelu_both)(x, &slope);
+}
+
 LANES_FN V FN(gelu_slope)(V x)
 {
-    V gauss;
-    const V cdf = FN(normal_cdf)(x, &gauss);
-    return V_FMA(x * 0.39894228f, gauss, cdf);
+    V slope;
+    (void)FN(gelu_both)(x, &slope);
+    return slope;
 }
 
 LANES_FN V FN(silu)(V x)
@@ -143,15 +156,7 @@ LANES_FN V FN(hard_sigmoid_slope)(V x)
     return V_BELOW(V_SET(0.0f) - x, 3.0f, above, V_SET(0.0f));
 }
 
-/* The activation and its slope. Of gelu both cost little more than one. */
-LANES_FN V FN(gelu_both)(V x, V *slope)
-{
-    V gauss;
-    const V cdf = FN(normal_cdf)(x, &gauss);
-    *slope = V_FMA(x * 0.39894228f, gauss, cdf);
-    return x * cdf;
-}
-
+/* The activation and its slope. */
 LANES_FN V FN(relu_both)(V x, V *slope)
 {
     *slope = FN(relu_slope)(x);
@@ -193,4 +198,5 @@ LANES_FN V FN(hard_sigmoid_both)(V x, V *slope)
 #undef V_SET
 #undef V_BITS
 #undef V_POW2
-#undef V_ABS
+#undef V_TIMES_POW2
+#undef V_MINUS_ABS

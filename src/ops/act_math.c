@@ -160,7 +160,8 @@ typedef int32_t lanes8 __attribute__((vector_size(32)));
 #define V_SET(f)                _mm512_set1_ps(f)
 #define V_BITS(x)               ((lanes16)(x))
 #define V_POW2(i)               ((__m512)(((i) + 127) << 23))
-#define V_ABS(x)                _mm512_abs_ps(x)
+#define V_TIMES_POW2(x, t)      ((__m512)((lanes16)(x) + ((lanes16)(t) << 23)))
+#define V_MINUS_ABS(x)          _mm512_or_ps(_mm512_set1_ps(-0.0f), (x))
 #include "ops/act_lanes.h"
 
 #define WIDTH       16
@@ -186,7 +187,8 @@ DEFINE_ARRAYS(avx512, FUL__AVX512)
 #define V_SET(f)                _mm256_set1_ps(f)
 #define V_BITS(x)               ((lanes8)(x))
 #define V_POW2(i)               ((__m256)(((i) + 127) << 23))
-#define V_ABS(x)                _mm256_andnot_ps(_mm256_set1_ps(-0.0f), (x))
+#define V_TIMES_POW2(x, t)      ((__m256)((lanes8)(x) + ((lanes8)(t) << 23)))
+#define V_MINUS_ABS(x)          _mm256_or_ps(_mm256_set1_ps(-0.0f), (x))
 #include "ops/act_lanes.h"
 
 #define WIDTH       8

@@ -28,6 +28,15 @@ static inline float ful__float_pow2(int32_t i)
     return x;
 }
 
+/* V_TIMES_POW2 of act_lanes.h. */
+static inline float ful__float_times_pow2(float x, float t)
+{
+    const uint32_t bits = (uint32_t)ful__float_bits(x) + ((uint32_t)ful__float_bits(t) << 23);
+    float y;
+    memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
 #define FUL__ACT_LAST FUL_ACT_HARD_SIGMOID
 
 #define V                       float
@@ -41,7 +50,8 @@ static inline float ful__float_pow2(int32_t i)
 #define V_SET(f)                (f)
 #define V_BITS(x)               ful__float_bits(x)
 #define V_POW2(i)               ful__float_pow2(i)
-#define V_ABS(x)                fabsf(x)
+#define V_TIMES_POW2(x, t)      ful__float_times_pow2((x), (t))
+#define V_MINUS_ABS(x)          (-fabsf(x))
 #include "ops/act_lanes.h"
 
 /* y[i] = act(x[i]); y may be x. */

@@ -20,7 +20,8 @@
 #define V_SET(f)                AT_LEVEL(vset)(f)
 #define V_BITS(x)               ((VI)(x))
 #define V_POW2(i)               ((V)(((i) + 127) << 23))
-#define V_ABS(x)                ((V)((VI)(x)&0x7FFFFFFF))
+#define V_TIMES_POW2(x, t)      ((V)(V_BITS(x) + (V_BITS(t) << 23)))
+#define V_MINUS_ABS(x)          ((V)((VI)(x) | INT32_MIN))
 #if SIMD_LEVEL == 2
 #define V_MAX(a, b) ((V)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define V_MIN(a, b) ((V)_mm512_min_ps((__m512)(a), (__m512)(b)))

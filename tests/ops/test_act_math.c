@@ -62,7 +62,8 @@ static void accuracy(void **state)
         ful__act_backward(act, x, dy, dx, COUNT);
         for (int i = 0; i < COUNT; i++) {
             const double v = value(act, x[i]), s = slope(act, x[i]);
-            if (!(fabs(y[i] - v) <= 1e-6 * fabs(v) + 1e-37))
+            const double most = act == FUL_ACT_GELU && x[i] < -5 ? 5e-6 : 1e-6; /* far out -x^2/2 is rounded */
+            if (!(fabs(y[i] - v) <= most * fabs(v) + 1e-37))
                 fail_msg("act %d of %g: %g, wanted %g", act, (double)x[i], (double)y[i], v);
             if (!(fabs(dx[i] - s) <= 1e-6)) fail_msg("slope %d at %g: %g, wanted %g", act, (double)x[i], (double)dx[i], s);
         }
@@ -85,7 +86,7 @@ static void ends(void **state)
         ful__act_forward(act, x, y, 8);
         const float zero = act == FUL_ACT_HARD_SIGMOID ? 0.5f : 0;
         const float most = act == FUL_ACT_HARD_SIGMOID ? 1 : act == FUL_ACT_RELU6 ? 6 : inf;
-        for (int i = 0; i < 2; i++) assert_true(y[i] == 0 || (i == 1 && fabsf(y[i]) < 1e-19f));
+        for (int i = 0; i < 2; i++) assert_true(y[i] == 0 || (y[i] < 0 && y[i] > -1e-19f));
         for (int i = 2; i < 4; i++) assert_true(y[i] == zero);
         for (int i = 4; i < 7; i++) assert_true(y[i] == fminf(x[i], most));
         assert_true(isnan(y[7])); /* a NaN must reach whoever looks for it */

@@ -63,7 +63,7 @@ typedef struct next_lines {
     int64_t a[FUL__GEMM_KC_MAX], c[FUL__GEMM_KC_MAX],
         b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC_MAX / FUL__GEMM_LINE) + FUL__GEMM_KC_MAX];
     int64_t a_count, b_count, c_count;
-    int64_t a_steps; /* lines of A that a share of it takes from, where lines are steps */
+    int64_t a_row;   /* cache lines of a step of A, where lines are steps */
     int64_t c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
 } next_lines;
 
@@ -75,8 +75,11 @@ typedef struct rows_part {
     const ful__gemm_block *x;
     int64_t tiles, first[TILES_MAX + 1]; /* tile i is rows first[i]..first[i+1] */
     int64_t k0, k;
-    int64_t next_m, next_k0; /* where the rows and steps begin that come next, or -1 */
-    int64_t b_share;         /* lines of the next panel of B that come with each tile */
+    int64_t next_m, next_k0;   /* where the rows and steps begin that come next, or -1 */
+    int64_t c_panels, c_tiles; /* from a tile to the one of C that is fetched meanwhile */
+    bool a_ahead;              /* every other tile fetches steps of A, where lines are steps: */
+    int64_t a_share, a_begin;  /* so many, from the so manieth such tile on */
+    int64_t b_share;           /* lines of the next panel of B that come with each tile, or with each that fetches none of A */
     ful__gemm_start start;
     bool last;         /* steps */
     float *a, *b;      /* room to pack into */
@@ -171,8 +174,8 @@ static void list_lines(const rows_part *at, next_lines *out)
     const int64_t row = ful__at_least(
         1, ful__at_most(k, ful__divide_up(ful__at_most(x->m1 - x->m0, at->level->tiles * at->level->mr), FUL__GEMM_LINE)));
     for (count = 0; count < k; count++) out->a[count] = x->a.along_k ? 0 : count / row * x->a.ld + count % row * FUL__GEMM_LINE;
-    out->a_steps = k / row;
-    out->a_count = x->a.along_k ? ful__at_most(k, at->level->mr * ful__divide_up(k, FUL__GEMM_LINE)) : k / row * row;
+    out->a_row = row;
+    out->a_count = ful__at_most(k, at->level->mr * ful__divide_up(k, FUL__GEMM_LINE));
     count = 0;
     for (int64_t i = 0; x->a.along_k && i < at->level->mr; i++)
         for (int64_t p = 0; p < k && count < k; p += FUL__GEMM_LINE) out->a[count++] = i * x->a.ld + p;
@@ -186,19 +189,42 @@ static void fetch_also(ful__gemm_tile *tile, const float *from, const int64_t *a
     tile->b_fetches = count;
 }
 
-/* During the last panel, a share of what is packed of A next. */
-static void fetch_next_a(const rows_part *at, int64_t number, ful__gemm_tile *tile)
+/* What every tile of a part fetches of A, B and C. Steps of A are fetched by the last tiles that can, a few each: a burst would
+ * hold up the loads of a tile, and what comes too early is gone again. */
+static void plan_fetches(rows_part *at)
 {
-    const ful__gemm_side *a = &at->x->a;
+    const ful__gemm_block *x = at->x;
     const next_lines *l = at->lines;
-    if (at->next_m < 0 || a->index || at->row) return;
-    if (a->along_k && at->next_m == at->first[0])
-        fetch_also(tile, line_of(a, at->first[number]) + at->next_k0, l->a, l->a_count);
-    else if (!a->along_k && (number + 1) * l->a_steps <= at->k)
-        fetch_also(tile, line_of(a, at->next_k0 + number * l->a_steps) + at->next_m, l->a, l->a_count);
+    const int64_t panels = ful__divide_up(x->n1 - x->n0, at->level->nr), slots = panels * (at->tiles / 2);
+    at->c_panels = l->c_ahead / at->tiles;
+    at->c_tiles = l->c_ahead % at->tiles;
+    at->a_ahead = at->next_m >= 0 && !x->a.index && !x->a.along_k && slots > 0 && l->a_row <= at->k;
+    if (at->a_ahead) {
+        at->a_share = ful__at_most(at->k / l->a_row, ful__divide_up(at->k, slots));
+        at->a_begin = ful__at_least(0, slots - ful__divide_up(at->k, at->a_share));
+    }
+    at->b_share = ful__at_most(at->k, ful__divide_up(l->b_count, at->a_ahead ? ful__divide_up(at->tiles, 2) : at->tiles));
 }
 
-/* Before it, a share of the next panel of B, from column n. */
+/* Rows of A that are packed next, during the last panel. */
+static void fetch_rows_of_a(const rows_part *at, int64_t number, ful__gemm_tile *tile)
+{
+    const ful__gemm_side *a = &at->x->a;
+    if (at->next_m == at->first[0] && !a->index && !at->row && a->along_k)
+        fetch_also(tile, line_of(a, at->first[number]) + at->next_k0, at->lines->a, at->lines->a_count);
+}
+
+/* Steps of A, tile `number` of the panel from column n being one of those that fetch some. */
+static void fetch_steps_of_a(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
+{
+    const ful__gemm_side *a = &at->x->a;
+    const int64_t slot = (n - at->x->n0) / at->level->nr * (at->tiles / 2) + number / 2;
+    const int64_t step = (slot - at->a_begin) * at->a_share, steps = ful__at_most(at->a_share, at->k - step);
+    if (step >= 0 && steps > 0)
+        fetch_also(tile, line_of(a, at->next_k0 + step) + at->next_m, at->lines->a, steps * at->lines->a_row);
+}
+
+/* Share `number` of the next panel of B, which begins with column n. */
 static void fetch_next_b(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
 {
     const ful__gemm_block *x = at->x;
@@ -219,18 +245,24 @@ static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm
 {
     static const int64_t nothing[FUL__GEMM_KC_MAX];
     const ful__gemm_block *x = at->x;
-    const int64_t next = n + at->level->nr, then = number + at->lines->c_ahead;
-    const int64_t c_panel = n + then / at->tiles * at->level->nr;
+    const int64_t next = n + at->level->nr;
+    int64_t c_tile = number + at->c_tiles, c_panel = n + at->c_panels * at->level->nr;
+    if (c_tile >= at->tiles) {
+        c_tile -= at->tiles;
+        c_panel += at->level->nr;
+    }
     tile->next_b = tile->c; /* is near */
     tile->next_b_at = nothing;
     tile->b_fetches = 0;
     tile->next_c_at = at->lines->c;
-    tile->next_c = x->c + at->first[then % at->tiles] * x->ldc + (c_panel < x->n1 ? c_panel : n);
+    tile->next_c = x->c + at->first[c_tile] * x->ldc + (c_panel < x->n1 ? c_panel : n);
     tile->c_fetches = at->lines->c_count;
-    if (next < x->n1)
-        fetch_next_b(at, next, number, tile);
+    if (at->a_ahead && number % 2 == 1)
+        fetch_steps_of_a(at, n, number, tile);
+    else if (next < x->n1)
+        fetch_next_b(at, next, at->a_ahead ? number / 2 : number, tile);
     else
-        fetch_next_a(at, number, tile);
+        fetch_rows_of_a(at, number, tile);
 }
 
 /* The panels ------------------------------------------------------------------------------------------------------------- */
@@ -331,7 +363,7 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
             at.next_m = m + rows < x->m1 ? m + rows : at.last ? -1 : x->m0;
             at.next_k0 = m + rows < x->m1 ? at.k0 : x->k0 + end;
             cut_tiles(&at, m, ful__at_most(m + rows, x->m1));
-            at.b_share = ful__at_most(at.k, ful__divide_up(lines.b_count, at.tiles));
+            plan_fetches(&at);
             take_tiles(&at);
             for (int64_t n = x->n0; n < x->n1; n += level->nr) run_panel(&at, n);
         }

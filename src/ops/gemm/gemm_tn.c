@@ -13,8 +13,8 @@
 
 enum {
     BLOCK = 128,     /* cut the rows where C has fewer blocks of BLOCK x BLOCK */
-    FEW_BLOCKS = 16, /* than this */
-    CUT_ROWS = 1024  /* but into no shorter pieces than this */
+    FEW_BLOCKS = 64, /* than this */
+    CUT_ROWS = 2048  /* but into no shorter pieces than this */
 };
 
 /* Pieces the rows are cut into: never fewer for more rows. */

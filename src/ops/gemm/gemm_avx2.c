@@ -171,7 +171,7 @@ const ful__gemm_level ful__gemm_avx2 = {
     .transpose = transpose_avx2,
     .copy_panel = copy_panel,
     .copy_strips = copy_strips,
-    .sum_strip = sum_strip,
+    .sum_strips = sum_strips,
 };
 
 #else

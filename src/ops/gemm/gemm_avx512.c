@@ -149,7 +149,7 @@ const ful__gemm_level ful__gemm_avx512 = {
     .transpose = transpose_avx512,
     .copy_panel = copy_panel,
     .copy_strips = copy_strips,
-    .sum_strip = sum_strip,
+    .sum_strips = sum_strips,
 };
 
 #else

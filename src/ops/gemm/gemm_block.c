@@ -47,16 +47,6 @@ void ful__gemm_pack_strip(const ful__gemm_level *level, const ful__gemm_side *si
     }
 }
 
-/* sums[i] += sum over p of strip[p][i]: chains of their own from 0 over a few steps each, for accuracy. */
-static void add_sums(const ful__gemm_level *level, const float *strip, int64_t k, int count, float *sums)
-{
-    for (int64_t p = 0; p < k; p += FUL__GEMM_SUM_ROWS) {
-        float sum[FUL__GEMM_LANES];
-        level->sum_strip(strip + p * level->strip, ful__at_most(FUL__GEMM_SUM_ROWS, k - p), sum);
-        for (int i = 0; i < count; i++) sums[i] += sum[i];
-    }
-}
-
 /* The loops -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct next_lines {
@@ -127,6 +117,20 @@ static void copy_tiles(const rows_part *at)
                              level->strip);
 }
 
+/* a_sums[i] += sum over p of A(i, p): chains of their own from 0 over a few steps each, for accuracy. */
+static void add_sums(const rows_part *at)
+{
+    float sums[TILES_MAX * FUL__GEMM_LANES];
+    const ful__gemm_level *level = at->level;
+    const int64_t *first = at->first;
+    for (int64_t p = 0; p < at->k; p += FUL__GEMM_SUM_ROWS) {
+        level->sum_strips(at->a + p * level->strip, at->k * level->strip, ful__at_most(FUL__GEMM_SUM_ROWS, at->k - p),
+                          at->tiles, sums);
+        for (int64_t i = 0; i < at->tiles; i++)
+            for (int64_t m = first[i]; m < first[i + 1]; m++) at->x->a_sums[m] += sums[i * level->strip + m - first[i]];
+    }
+}
+
 /* Lines that run along k give a tile each. */
 static void take_tiles(const rows_part *at)
 {
@@ -140,8 +144,7 @@ static void take_tiles(const rows_part *at)
     for (int64_t i = 0; side->along_k && i < at->tiles; i++)
         ful__gemm_pack_strip(at->level, side, first[i], (int)(first[i + 1] - first[i]), at->k0, at->k, tile_of(at, i),
                              at->level->strip);
-    for (int64_t i = 0; at->x->a_sums && i < at->tiles; i++)
-        add_sums(at->level, tile_of(at, i), at->k, (int)(first[i + 1] - first[i]), at->x->a_sums + first[i]);
+    if (at->x->a_sums) add_sums(at);
 }
 
 /* Fetching ahead --------------------------------------------------------------------------------------------------------- */

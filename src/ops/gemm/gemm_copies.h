@@ -35,10 +35,23 @@ TARGET static void copy_strips(float *to, const float *x, int64_t ld, const uint
     }
 }
 
-TARGET static void sum_strip(const float *strip, int64_t k, float *sums)
+TARGET static inline __attribute__((always_inline)) void sum_together(const float *strips, int64_t ld, int64_t k, float *sums,
+                                                                      const int count)
 {
-    vector sum[STRIP / VECTOR] = {0};
-    for (int64_t p = 0; p < k; p++, strip += STRIP)
-        for (int i = 0; i < STRIP / VECTOR; i++) sum[i] += *(const vector *)(strip + i * VECTOR);
-    for (int i = 0; i < STRIP / VECTOR; i++) *(vector *)(sums + i * VECTOR) = sum[i];
+    vector sum[4][STRIP / VECTOR] = {0};
+    for (int64_t p = 0; p < k; p++, strips += STRIP)
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++)
+            for (int v = 0; v < STRIP / VECTOR; v++) sum[i][v] += *(const vector *)(strips + i * ld + v * VECTOR);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++)
+        for (int v = 0; v < STRIP / VECTOR; v++) *(vector *)(sums + i * STRIP + v * VECTOR) = sum[i][v];
+}
+
+/* By four strips, because a chain of additions alone keeps nobody busy. */
+TARGET static void sum_strips(const float *strips, int64_t ld, int64_t k, int64_t tiles, float *sums)
+{
+    int64_t i = 0;
+    for (; i + 4 <= tiles; i += 4) sum_together(strips + i * ld, ld, k, sums + i * STRIP, 4);
+    for (; i < tiles; i++) sum_together(strips + i * ld, ld, k, sums + i * STRIP, 1);
 }

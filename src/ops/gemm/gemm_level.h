@@ -58,8 +58,8 @@ typedef struct ful__gemm_level {
     /* to[(i*k + p)*strip + j] = line(p)[first[i] + j], i < tiles, j < strip */
     void (*copy_strips)(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k, const int64_t *first,
                         int64_t tiles);
-    /* sums[j] = the sum over p < k of strip[p*strip + j], in order from 0, j < strip */
-    void (*sum_strip)(const float *strip, int64_t k, float *sums);
+    /* sums[i*strip + j] = the sum over p < k of strips[i*ld + p*strip + j], in order from 0; i < tiles, j < strip */
+    void (*sum_strips)(const float *strips, int64_t ld, int64_t k, int64_t tiles, float *sums);
 } ful__gemm_level;
 
 extern const ful__gemm_level ful__gemm_scalar;

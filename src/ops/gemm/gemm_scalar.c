@@ -48,5 +48,5 @@ const ful__gemm_level ful__gemm_scalar = {
     .transpose = transpose_scalar,
     .copy_panel = copy_panel,
     .copy_strips = copy_strips,
-    .sum_strip = sum_strip,
+    .sum_strips = sum_strips,
 };

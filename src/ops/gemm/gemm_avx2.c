@@ -53,12 +53,18 @@ TARGET static inline __m256i lanes(int n)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-/* Lines of 64 bytes: a few, all at once, because a fetch with each step costs more than it saves. */
-#define FETCH_ALL(from, at, count, level) \
-    for (int64_t p = 0; p < (count); p++) _mm_prefetch((const char *)((from) + (at)[p]), level)
+/* Lines of 64 bytes: a few, all at once, because a fetch with each step costs more than it saves. By two. */
+#define FETCH(line, level) _mm_prefetch((const char *)(line), level)
+#define FETCH_ALL(from, at, count, level)      \
+    for (int64_t p = 0; p < (count); p += 2) { \
+        FETCH((from) + (at)[p], level);        \
+        FETCH((from) + (at)[p + 1], level);    \
+    }
 
-/* Inlined for each number of rows. Masked moves of a part of a tile are much slower than plain ones. */
-TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R, const int64_t a_step)
+/* Inlined for each number of rows. Masked moves of a part of a tile are much slower than plain ones. The steps are unrolled,
+ * and b_step is a constant where it can be, because the processor has few instructions to spare beside the multiplications. */
+TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R, const int64_t a_step,
+                                                                   const int64_t b_step)
 {
     const bool whole = t->cols == NR;
     const __m256i mask_l = lanes(t->cols), mask_r = lanes(t->cols - 8);
@@ -75,8 +81,8 @@ TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__ge
         EACH_ROW(FROM_BIAS)
     }
     const float *b = t->b;
-    const int64_t k = t->k, b_step = t->b_stride;
-#pragma GCC unroll 4
+    const int64_t k = t->k;
+#pragma GCC unroll 8
     for (int64_t p = 0, q = 0; p < k; p++, q += a_step, b += b_step) {
         const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8);
         EACH_ROW(STEP)
@@ -89,9 +95,10 @@ TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__ge
 }
 
 #define CASE(n) \
-    case n: tile_avx2(t, n, step); break;
+    case n: tile_avx2(t, n, a_step, b_step); break;
 
-TARGET static inline __attribute__((always_inline)) void run_step(const ful__gemm_tile *t, const int64_t step)
+TARGET static inline __attribute__((always_inline)) void run_rows(const ful__gemm_tile *t, const int64_t a_step,
+                                                                  const int64_t b_step)
 {
     switch (t->rows) {
         CASE(1)
@@ -99,16 +106,18 @@ TARGET static inline __attribute__((always_inline)) void run_step(const ful__gem
         CASE(3)
         CASE(4)
         CASE(5)
-    default: tile_avx2(t, MR, step);
+    default: tile_avx2(t, MR, a_step, b_step);
     }
 }
 
 TARGET static void run_avx2(const ful__gemm_tile *t)
 {
-    if (t->a)
-        run_step(t, STRIP);
+    if (t->b_stride != NR)
+        run_rows(t, t->a ? STRIP : 1, t->b_stride);
+    else if (t->a)
+        run_rows(t, STRIP, NR);
     else
-        run_step(t, 1);
+        run_rows(t, 1, NR);
 }
 
 /* 8 x 8 in registers: pairs, then fours, then halves of a register change places. */

@@ -50,8 +50,8 @@ void ful__gemm_pack_strip(const ful__gemm_level *level, const ful__gemm_side *si
 /* The loops -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct next_lines {
-    int64_t a[FUL__GEMM_KC_MAX], c[FUL__GEMM_KC_MAX],
-        b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC_MAX / FUL__GEMM_LINE) + FUL__GEMM_KC_MAX];
+    int64_t a[FUL__GEMM_KC_MAX + 1], c[FUL__GEMM_KC_MAX + 1],
+        b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC_MAX / FUL__GEMM_LINE) + FUL__GEMM_KC_MAX + 1];
     int64_t a_count, b_count, c_count;
     int64_t a_row;   /* cache lines of a step of A, where lines are steps */
     int64_t c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
@@ -162,7 +162,7 @@ static void list_lines(const rows_part *at, next_lines *out)
     const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)x->c) / (intptr_t)sizeof *other);
     for (int64_t i = 0; other && i < lines && count < k; i++) out->c[count++] = away + out->c[i];
     out->c_count = ful__at_most(k, count);
-    for (; count < k; count++) out->c[count] = 0;
+    for (; count <= k; count++) out->c[count] = 0;
     count = 0;
     if (x->b_packed)
         for (int64_t i = 0; i < k * nr; i += FUL__GEMM_LINE) out->b[count++] = i;
@@ -173,10 +173,11 @@ static void list_lines(const rows_part *at, next_lines *out)
         for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE)
             for (int64_t p = 0; p < k; p++) out->b[count++] = line_of(&x->b, at->k0 + p) - line_of(&x->b, at->k0) + j;
     out->b_count = count;
-    for (int64_t i = 0; i < k; i++) out->b[count++] = 0;
+    for (int64_t i = 0; i <= k; i++) out->b[count++] = 0;
     const int64_t row = ful__at_least(
         1, ful__at_most(k, ful__divide_up(ful__at_most(x->m1 - x->m0, at->level->tiles * at->level->mr), FUL__GEMM_LINE)));
-    for (count = 0; count < k; count++) out->a[count] = x->a.along_k ? 0 : count / row * x->a.ld + count % row * FUL__GEMM_LINE;
+    for (count = 0; count <= k; count++)
+        out->a[count] = x->a.along_k ? 0 : count / row * x->a.ld + count % row * FUL__GEMM_LINE;
     out->a_row = row;
     out->a_count = ful__at_most(k, at->level->mr * ful__divide_up(k, FUL__GEMM_LINE));
     count = 0;
@@ -246,7 +247,7 @@ static void fetch_next_b(const rows_part *at, int64_t n, int64_t number, ful__ge
 /* Tile `number` of the panel from column n: a tile of C that comes after it, and a share of what is packed next. */
 static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
 {
-    static const int64_t nothing[FUL__GEMM_KC_MAX];
+    static const int64_t nothing[FUL__GEMM_KC_MAX + 1];
     const ful__gemm_block *x = at->x;
     const int64_t next = n + at->level->nr;
     int64_t c_tile = number + at->c_tiles, c_panel = n + at->c_panels * at->level->nr;

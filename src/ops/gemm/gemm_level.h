@@ -34,8 +34,8 @@ typedef struct ful__gemm_tile {
     ful__gemm_start start;
     const float *bias; /* [cols] */
     /* What comes next and is brought into the L2 cache meanwhile, lines at next_c + next_c_at[p], p < c_fetches, and at next_b
-     * + next_b_at[p], p < b_fetches: a later tile of C, and a share of the next panel of B. Both lists go on to whichever count
-     * is larger, with any addresses. */
+     * + next_b_at[p], p < b_fetches: a later tile of C, and a share of the next panel of B, or of A. Both lists go on to one
+     * more than whichever count is larger, with any addresses. */
     int64_t c_fetches, b_fetches; /* at most k */
     const float *next_c, *next_b;
     const int64_t *next_c_at, *next_b_at;

@@ -87,6 +87,7 @@ static json_t *image_json(const ful_model *model, const ful_explanation *e, bool
 static void show_map(const ful_route *r)
 {
     if (r->rows == 0 || r->rows > MAP_MAX) return;
+    printf("    the first choice of each place:\n");
     for (int y = 0; y < r->rows; y++) {
         printf("    ");
         for (int x = 0; x < r->columns; x++) printf(" %2d", (int)r->expert[(r->before + y * r->columns + x) * r->k]);
@@ -104,14 +105,16 @@ static void show_layer(const ful_route *r, bool explain)
         return;
     }
     if (r->tokens == 1) {
-        for (int i = 0; i < r->k; i++) printf(" expert %d (gate %.3f)", (int)r->expert[i], (double)r->gate[i]);
+        for (int i = 0; i < r->k; i++)
+            printf("%s expert %d (gate %.3f)", i > 0 ? "," : "", (int)r->expert[i], (double)r->gate[i]);
         printf("\n");
         return;
     }
     ful_route_shares(r, share);
     const int n = largest(share, r->experts, explain ? r->experts : FIRST_SHARES, order);
-    printf(" %d tokens:", r->tokens);
-    for (int i = 0; i < n && share[order[i]] > 0; i++) printf(" expert %d %.1f %%", order[i], 100.0 * share[order[i]]);
+    printf(" top-%d of %d experts for %d tokens:", r->k, r->experts, r->tokens);
+    for (int i = 0; i < n && share[order[i]] > 0; i++)
+        printf("%s expert %d %.1f %%", i > 0 ? "," : "", order[i], 100.0 * share[order[i]]);
     printf("\n");
     if (explain) show_map(r);
 }
@@ -142,6 +145,7 @@ static int write_page(const ful_model *model, const ful_explanation *list, int n
     for (int c = 0; names && c < classes; c++) names[c] = ful_model_class_name(model, c);
     ful_status status = ful_judge_explain_page(list, n, names, &html);
     if (status == FUL_OK) status = ful_judge_write_figure(NULL, path, html);
+    if (status == FUL_OK && !common.quiet) fprintf(stderr, "fulcrum: the experts beside the images: %s\n", path);
     ful_free(html);
     free(names);
     return status == FUL_OK ? EXIT_OK : fail(status);

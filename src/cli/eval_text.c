@@ -30,9 +30,11 @@ static const char *class_name(const eval_result *r, int c, char out[NAME_WIDE + 
 static void show_head(const eval_request *q, const eval_result *r)
 {
     const ful_judgement *j = &r->judgement;
-    printf("%lld images: top-1 %.2f %% (%.2f to %.2f), top-5 %.2f %% (%.2f to %.2f), loss %.4f, %.0f images/s\n",
-           (long long)j->count, 100.0 * j->accuracy, 100.0 * j->accuracy_low, 100.0 * j->accuracy_high, 100.0 * j->top5,
-           100.0 * j->top5_low, 100.0 * j->top5_high, j->nll, (double)j->count / r->predictions.seconds);
+    printf("%lld images: top-1 %.2f %% (%.2f to %.2f), ", (long long)j->count, 100.0 * j->accuracy, 100.0 * j->accuracy_low,
+           100.0 * j->accuracy_high);
+    if (j->classes > FUL_JUDGE_TOP) /* of fewer it is always all */
+        printf("top-5 %.2f %% (%.2f to %.2f), ", 100.0 * j->top5, 100.0 * j->top5_low, 100.0 * j->top5_high);
+    printf("loss %.4f, %.0f images/s\n", j->nll, (double)j->count / r->predictions.seconds);
     if (q->tta)
         printf("test-time augmentation %s: probabilities averaged over %d views\n", q->tta,
                q->n_views * (q->ten_crop > 0 ? 10 : 1));

@@ -256,7 +256,8 @@ static int explain_health(const facts *f, json_t *why, json_t *advice)
         bad |= say(why,
                    "It fits the training set worse as well (%+.2f points): each expert learns from only %.0f %% of the images.",
                    100.0 * f->gap_train, 100.0 * f->k / f->experts);
-        bad |= say(advice, "Train longer, start the experts from the dense block (shared_init: true), or use fewer experts.");
+        bad |= say(advice, "Train longer, start the experts from a trained dense block (train.init_from, in slices with "
+                           "train.init_split), or use fewer experts.");
     }
     if (isfinite(f->gap_capacity) && fabs(f->gap_capacity - f->paired.mean) > LATE_COLLAPSE)
         bad |= say(why,

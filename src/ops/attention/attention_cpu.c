@@ -20,6 +20,7 @@
 #include <math.h>
 
 #include "core/parallel.h"
+#include "ops/gemm/gemm_block.h"
 
 /* Queries and keys of a block, of heads up to 64 wide; wider ones have fewer. */
 enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* columns of a panel, at any level */ };
@@ -36,9 +37,8 @@ typedef struct at_product {
 } at_product;
 
 typedef struct at_kernels {
-    /* x [rows][width], rows ld apart, as the right side of a product, or x^T */
+    /* x [rows][width], rows ld apart, as the right side of a product */
     void (*pack)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out);
-    void (*pack_turned)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out);
     void (*product)(const at_product *x);
     /* s [rows][cols] becomes exp(scale s - most); the running maximum of scale * s and sum of each row; factor: what the sums
      * of the blocks before are now worth */
@@ -208,9 +208,15 @@ static void pack(const at_pass *p, matrix x, int64_t rows, float *out)
     p->kernels->pack(x.at, x.ld, rows, p->at->head, out);
 }
 
+/* x^T, in the panels of our GEMM, which are as wide. */
 static void pack_turned(const at_pass *p, matrix x, int64_t rows, float *out)
 {
-    p->kernels->pack_turned(x.at, x.ld, rows, p->at->head, out);
+    const ful__gemm_level *level = ful__gemm_level_now();
+    const ful__gemm_side side = {.x = x.at, .ld = x.ld, .along_k = true, .units = rows};
+    for (int64_t first = 0; first < rows; first += level->nr) {
+        const int64_t count = ful__at_most(level->nr, rows - first);
+        ful__gemm_pack_strip(level, &side, first, (int)count, 0, p->at->head, out + first * p->at->head, level->nr);
+    }
 }
 
 static void set_keys(const at_pass *p, int64_t block, meeting *m)

@@ -37,20 +37,6 @@ static TARGET void FN(pack)(const float *x, int64_t ld, int64_t rows, int64_t wi
         }
 }
 
-/* x^T in panels: of rows of x, then. */
-static TARGET void FN(pack_turned)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out)
-{
-    for (int64_t first = 0; first < rows; first += FN(panel), out += width * FN(panel)) {
-        const int64_t count = rows - first < FN(panel) ? rows - first : FN(panel);
-        for (int64_t r = 0; r < count; r++) {
-            const float *from = x + (first + r) * ld;
-            for (int64_t i = 0; i < width; i++) out[i * FN(panel) + r] = from[i];
-        }
-        for (int64_t r = count; r < FN(panel); r++)
-            for (int64_t i = 0; i < width; i++) out[i * FN(panel) + r] = 0;
-    }
-}
-
 /* Rows of a tile of C: with two vectors a row, as many sums as leave registers for a row of B. */
 #if LANES == 16
 #define TILE_ROWS 12
@@ -64,18 +50,22 @@ INLINE void FN(tile)(const at_product *x, const float *b, int64_t row, int64_t c
     const float *a = x->a + row * x->a_rs;
     const int64_t a_rs = x->a_rs, a_cs = x->a_cs, k = x->k, ldc = x->ldc;
     float *c = x->c + row * ldc + col;
+    const float *line_of_a[TILE_ROWS];
     vf sum[TILE_ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < R; i++) line_of_a[i] = a + i * a_rs;
 #pragma GCC unroll 12
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < nv; v++) sum[i][v] = x->add ? vget(c + i * ldc + v * LANES, tail) : (vf){0};
-    for (int64_t p = 0; p < k; p++, a += a_cs, b += FN(panel)) {
+#pragma GCC unroll 4
+    for (int64_t p = 0, at = 0; p < k; p++, at += a_cs, b += FN(panel)) {
         vf line[2];
 #pragma GCC unroll 2
         for (int v = 0; v < nv; v++) line[v] = vload(b + v * LANES);
 #pragma GCC unroll 12
         for (int i = 0; i < R; i++) {
-            const vf value = vset(a[i * a_rs]);
+            const vf value = vset(line_of_a[i][at]);
 #pragma GCC unroll 2
             for (int v = 0; v < nv; v++) sum[i][v] = vfma(value, line[v], sum[i][v]);
         }
@@ -258,5 +248,5 @@ static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const flo
 
 #undef BY_VECTORS
 
-static const at_kernels FN(kernels) = {FN(pack),          FN(pack_turned), FN(product), FN(softmax_rows), FN(scale_rows),
-                                       FN(probabilities), FN(dscores),     FN(dots),    FN(norm),         FN(norm_back)};
+static const at_kernels FN(kernels) = {FN(pack),    FN(product), FN(softmax_rows), FN(scale_rows), FN(probabilities),
+                                       FN(dscores), FN(dots),    FN(norm),         FN(norm_back)};

@@ -78,7 +78,23 @@ static void run_chunk(void *ctx, int64_t chunk, int thread)
     ful__gemm_run_block(g->level, &block);
 }
 
-/* C += the cuts' sums, in order, by a sixteenth of the rows of each C. */
+/* to[i] += the sums of all parts, in order. */
+typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
+enum { LANES = sizeof(lanes) / sizeof(float) };
+
+static void add_parts(float *to, const float *sums, int64_t parts, int64_t stride, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        lanes sum = *(const lanes *)(to + i);
+        for (int64_t part = 0; part < parts; part++) sum += *(const lanes *)(sums + part * stride + i);
+        *(lanes *)(to + i) = sum;
+    }
+    for (; i < count; i++)
+        for (int64_t part = 0; part < parts; part++) to[i] += sums[part * stride + i];
+}
+
+/* C += the cuts' sums, by a sixteenth of the rows of each C. */
 enum { ADD_SHARES = 16 };
 
 static void add_chunk(void *ctx, int64_t chunk, int thread)
@@ -87,15 +103,12 @@ static void add_chunk(void *ctx, int64_t chunk, int thread)
     const group *g = ctx;
     const ful__gemm_tn_job *job = &g->jobs[chunk / ADD_SHARES];
     const float *sums = g->scratch[chunk / ADD_SHARES];
-    const int64_t parts = g->row_cuts[chunk / ADD_SHARES];
+    const int64_t parts = g->row_cuts[chunk / ADD_SHARES], stride = copy_floats(job->m, job->n);
     if (parts <= 1) return;
     int64_t begin, end;
     ful__share(job->m, ADD_SHARES, chunk % ADD_SHARES, &begin, &end);
-    for (int64_t part = 0; part < parts; part++, sums += copy_floats(job->m, job->n))
-        for (int64_t i = begin; i < end; i++) {
-            for (int64_t j = 0; j < job->n; j++) job->c[i * job->ldc + j] += sums[i * job->n + j];
-            if (job->a_sums) job->a_sums[i] += sums[job->m * job->n + i];
-        }
+    for (int64_t i = begin; i < end; i++) add_parts(job->c + i * job->ldc, sums + i * job->n, parts, stride, job->n);
+    if (job->a_sums) add_parts(job->a_sums + begin, sums + job->m * job->n + begin, parts, stride, end - begin);
 }
 
 void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch)

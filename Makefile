@@ -12,7 +12,7 @@ FULCRUM := $(RELEASE)/src/cli/fulcrum
 configure = cmake --preset $(1) >build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench bench-data bench-scaling bench-publish bench-study install asan tsan emulate coverage fuzz format check clean help
+.PHONY: build demo test bench bench-data bench-scaling bench-publish bench-study bench-images install asan tsan emulate coverage fuzz format check clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,9 @@ bench-publish: ## what was measured last into bench/results, doc/performance.md 
 
 bench-study: build ## how a study of 1,000 to 10,000 made-up runs grows: time and memory a run (1.5 minutes, 0.5 GB in TMPDIR)
 	@python3 bench/many_runs.py $(FULCRUM) --out build/many_runs.json
+
+bench-images: build ## how reading grows with the images of a set, up to ImageNet's 1.28 million (4 minutes, 6 GB in TMPDIR)
+	@python3 bench/many_images.py $(FULCRUM) --out build/many_images.json
 
 install: build ## program, libraries, headers, CMake package, fulcrum.pc, man page (PREFIX, DESTDIR)
 	@DESTDIR="$(DESTDIR)" cmake --install $(RELEASE) --prefix "$(PREFIX)" >build/install.log || { cat build/install.log; exit 1; }

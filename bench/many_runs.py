@@ -161,10 +161,10 @@ def measure_children(fulcrum, folder, runs):
     return {"runs": runs, "seconds": round(seconds, 3), "bytes": memory}
 
 
-def exponent(rows, key):
-    """Slope of log time against log runs, first row to last."""
+def exponent(rows, key, size="runs"):
+    """Slope of log time against log size, first row to last."""
     a, b = rows[0], rows[-1]
-    return math.log(b[key] / a[key]) / math.log(b["runs"] / a["runs"])
+    return math.log(b[key] / a[key]) / math.log(b[size] / a[size])
 
 
 def show(rows, children):

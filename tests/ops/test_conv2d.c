@@ -11,6 +11,7 @@
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "ops/conv2d/conv2d.h"
+#include "ops/conv2d/strips.h"
 #include "ops/ref.h"
 #include "support/fault.h"
 
@@ -280,6 +281,67 @@ static void numbers_at_each_level(void **state)
     at_each_level(numbers);
 }
 
+/* Strips without the op around them, which asks oneDNN for the layouts: so their AVX-512 kernels run in the emulation too. */
+static int strips_alone(const shape *s)
+{
+    enum { N = 3 };
+    rig r;
+    ful_shape x = s->x;
+    const ful_conv2d_attr a = attr_of(s);
+    rig_init(&r, s, N, true);
+    ful__op *op = r.op;
+    const ful_shape y = op->y, flat = {1, 1, 1};
+    const ful__layout x_layout = x.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC;
+    const int64_t cx = N * ful__count(x), cy = N * ful__count(y), cw = op->params[0].count;
+    int bad = 0;
+    double *w[2] = {as_doubles(r.w[0], cw, flat, FUL__NHWC), NULL};
+    double *in = as_doubles(r.x, cx, x, x_layout), *dy = as_doubles(r.dy, cy, y, FUL__BLOCKED);
+    double *out = calloc((size_t)cy, sizeof *out), *dx = calloc((size_t)cx, sizeof *dx),
+           *dw[2] = {calloc((size_t)cw, sizeof *dw[0])};
+    const ful__ref ref = {.op = op, .attr = &a, .n = N, .x = {in}, .y = out, .dy = dy, .dx = {dx}, .w = w, .dw = dw};
+    ful__conv2d_fwd__ref(&ref);
+    ful__conv2d_bwd__ref(&ref);
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
+        const bool back = pass == FUL__DNNL_BWD_X;
+        if (!ful__strips_applies(&a, x, y, (ful__dnnl_pass)pass)) continue;
+        const ful__strips plan = ful__strips_plan(&a, x, y, (ful__dnnl_pass)pass, N);
+        float *packed = make("packed", (int64_t)ful__strips_packed_bytes(&plan) / 4);
+        float *scratch = make("scratch", (int64_t)ful__strips_scratch_bytes(&plan) / 4 + 1);
+        const ful__conv_run run = {
+            .n = N, .x = back ? r.dy : r.x, .packed = packed, .y = back ? r.dx : r.y, .scratch = scratch};
+        if (pass == FUL__DNNL_BWD_W) {
+            ful__strips_grad(&plan, N, r.x, r.dy, r.dw[0], scratch);
+            bad += near("dw of strips", s, probe(r.dw[0], cw, flat, FUL__NHWC), probe_double(dw[0], cw), cy * cw / s->out);
+        } else {
+            ful__strips_pack(&plan, r.w[0], packed);
+            ful__strips_apply(&plan, &run);
+        }
+        if (pass == FUL__DNNL_FWD)
+            bad += near("y of strips", s, probe(r.y, cy, y, FUL__BLOCKED), probe_double(out, cy), cy * cw / s->out);
+        if (back) bad += near("dx of strips", s, probe(r.dx, cx, x, FUL__BLOCKED), probe_double(dx, cx), cy * cw / s->out);
+        free(packed);
+        free(scratch);
+    }
+    double *doubles[] = {w[0], in, dy, out, dx, dw[0]};
+    for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++) free(doubles[i]);
+    rig_deinit(&r);
+    return bad;
+}
+
+static void strips_by_themselves(void **state)
+{
+    (void)state;
+    static const shape more[] = {{{9, 7, 16}, 48, 3, 2, 1, 1, 1}, {{8, 8, 32}, 80, 5, 2, 2, 1, 1},
+                                 {{5, 6, 48}, 16, 1, 2, 0, 1, 1}, {{1, 1, 32}, 32, 3, 2, 1, 1, 1},
+                                 {{9, 9, 3}, 48, 7, 2, 3, 1, 1},  {{9, 9, 16}, 16, 3, 1, 2, 1, 2}};
+    int bad = 0;
+    with_bias = false;
+    for (int i = 0; i < SHAPES; i++) bad += ful__count(shapes[i].x) * shapes[i].out < 1 << 19 ? strips_alone(&shapes[i]) : 0;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) bad += strips_alone(&more[i]);
+    with_bias = true;
+    assert_int_equal(bad, 0);
+}
+
 /* Rounding --------------------------------------------------------------------------------------------------------------- */
 
 /* Root mean square of the error of y over that of y itself. */
@@ -477,13 +539,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_in_any_batch), /* these two before anything starts threads: they fork */
-        cmocka_unit_test(numbers_at_each_level),
-        cmocka_unit_test(inside_a_loop),
-        cmocka_unit_test(same_bits_run_to_run),
-        cmocka_unit_test(failing_memory),
-        cmocka_unit_test(named_kernels),
-        cmocka_unit_test(winograd_rounding),
-        cmocka_unit_test(folding),
+        cmocka_unit_test(numbers_at_each_level), cmocka_unit_test(strips_by_themselves),
+        cmocka_unit_test(inside_a_loop),         cmocka_unit_test(same_bits_run_to_run),
+        cmocka_unit_test(failing_memory),        cmocka_unit_test(named_kernels),
+        cmocka_unit_test(winograd_rounding),     cmocka_unit_test(folding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

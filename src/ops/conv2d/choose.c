@@ -30,8 +30,10 @@ enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, 
 #define SECONDS 0.03
 /* Another way must be faster than the direct one by this factor, so that noise does not decide against the more exact sum. */
 #define CLEARLY 0.97
-/* What it costs at inference to leave the others' threads and to gather them again, as the loops of a library do (exec.c). */
-#define APART 2e-6
+/* What a library's loops cost at inference beside our own, which run with the threads standing together (exec.c): an empty
+ * region of OpenMP takes a microsecond, and there is one for the loop, one where the threads part and one where they gather
+ * again. */
+#define APART 3e-6
 
 /* The first words of a file. The number grows when there is a new way, so that choices are made anew. */
 #define HEAD_WORD "fulcrum-conv-"
@@ -272,7 +274,7 @@ static ful_status trial_memory(trial *t)
     }
     if (t->way[FUL__CONV_STRIPS]) {
         at_least(&packed, ful__strips_packed_bytes(&t->strips));
-        at_least(&scratch, ful__strips_scratch_bytes(&t->strips, t->pass == FUL__DNNL_BWD_W));
+        at_least(&scratch, ful__strips_scratch_bytes(&t->strips));
     }
     FUL_TRY(ful__pages_alloc(&t->x, (size_t)t->n * (size_t)ful__count(s->x) * sizeof(float), what));
     FUL_TRY(ful__pages_alloc(&t->y, (size_t)t->n * (size_t)ful__count(s->y) * sizeof(float), what));
@@ -308,7 +310,7 @@ static ful_status trial_init(trial *t, const ful__dnnl_conv_spec *spec, ful__dnn
     memcpy(t->way, way, sizeof t->way);
     t->winograd = ful__winograd_plan(&spec->attr, spec->x, spec->y, pass == FUL__DNNL_BWD_X, n);
     t->patches = ful__patches_plan(&spec->attr, spec->x, spec->y, n);
-    t->strips = ful__strips_plan(&spec->attr, spec->x, spec->y, pass == FUL__DNNL_BWD_X, n);
+    t->strips = ful__strips_plan(&spec->attr, spec->x, spec->y, pass, n);
     FUL_TRY(ful__dnnl_conv_create(&alone, &t->direct));
     return trial_memory(t);
 }
@@ -459,7 +461,7 @@ static void list_ways(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int 
     way[FUL__CONV_WINOGRAD] = blocked && ful__winograd_applies(a, spec->x, spec->y);
     way[FUL__CONV_PATCHES] = blocked && !spec->train &&
                              ful__patches_applies(a, spec->x, spec->y, n > spec->n_max ? n : spec->n_max);
-    way[FUL__CONV_STRIPS] = ful__strips_applies(a, spec->x, spec->y, pass == FUL__DNNL_BWD_X);
+    way[FUL__CONV_STRIPS] = ful__strips_applies(a, spec->x, spec->y, pass);
 }
 
 ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, ful__conv_way *out)

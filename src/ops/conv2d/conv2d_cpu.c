@@ -27,7 +27,7 @@ typedef struct conv_op {
     ful__depthwise depthwise;
     ful__winograd to_y, to_dx;
     ful__patches patches;
-    ful__strips strips_y, strips_dx;
+    ful__strips strips[FUL__DNNL_PASSES];
     size_t packed_at[2]; /* our packed weights of forward and of dx, in bytes */
     char kernels[256];
 } conv_op;
@@ -153,15 +153,14 @@ static void plan_patches(conv_op *op, int n_max)
 static void plan_strips(conv_op *op, int n_max)
 {
     ful__need *need = &op->base.need;
-    ful__strips *const plan[FUL__DNNL_PASSES] = {&op->strips_y, &op->strips_dx, &op->strips_y};
     for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
+        ful__strips *plan = &op->strips[pass];
         if (op->by[pass] != ON_STRIPS) continue;
-        const bool dw = pass == FUL__DNNL_BWD_W;
-        *plan[pass] = ful__strips_plan(&op->attr.conv, op->base.x[0], op->base.y, pass == FUL__DNNL_BWD_X, n_max);
-        need->scratch_fixed = larger(need->scratch_fixed, ful__strips_scratch_bytes(plan[pass], dw));
-        if (dw) continue;
+        *plan = ful__strips_plan(&op->attr.conv, op->base.x[0], op->base.y, (ful__dnnl_pass)pass, n_max);
+        need->scratch_fixed = larger(need->scratch_fixed, ful__strips_scratch_bytes(plan));
+        if (pass == FUL__DNNL_BWD_W) continue;
         op->packed_at[pass] = need->packed;
-        need->packed += ful__align64(ful__strips_packed_bytes(plan[pass]));
+        need->packed += ful__align64(ful__strips_packed_bytes(plan));
     }
 }
 
@@ -288,9 +287,9 @@ static int64_t forward_patches(const conv_op *op, const ful__run *run)
 static int64_t forward_strips(const conv_op *op, const ful__run *run)
 {
     const ful__conv_run r = forward_run(op, run);
-    if (run->repack) ful__strips_pack(&op->strips_y, run->w[0], our_packed(op, run, FUL__DNNL_FWD));
-    ful__strips_apply(&op->strips_y, &r);
-    return ful__strips_macs(&op->strips_y);
+    if (run->repack) ful__strips_pack(&op->strips[FUL__DNNL_FWD], run->w[0], our_packed(op, run, FUL__DNNL_FWD));
+    ful__strips_apply(&op->strips[FUL__DNNL_FWD], &r);
+    return ful__strips_macs(&op->strips[FUL__DNNL_FWD]);
 }
 
 static void backward_x_winograd(const conv_op *op, const ful__run *run)
@@ -305,8 +304,8 @@ static void backward_x_strips(const conv_op *op, const ful__run *run)
 {
     float *w = our_packed(op, run, FUL__DNNL_BWD_X);
     const ful__conv_run r = {.n = run->n, .x = run->dy, .packed = w, .y = run->dx[0], .scratch = run->scratch};
-    if (run->repack) ful__strips_pack(&op->strips_dx, run->w[0], w);
-    ful__strips_apply(&op->strips_dx, &r);
+    if (run->repack) ful__strips_pack(&op->strips[FUL__DNNL_BWD_X], run->w[0], w);
+    ful__strips_apply(&op->strips[FUL__DNNL_BWD_X], &r);
 }
 
 static ful_status forward(ful__op *base, const ful__run *run)
@@ -361,7 +360,7 @@ static ful_status backward(ful__op *base, const ful__run *run)
         r.dw = NULL;
     }
     if (r.dw && op->by[FUL__DNNL_BWD_W] == ON_STRIPS) {
-        ful__strips_grad(&op->strips_y, run->n, run->x[0], run->dy, r.dw, run->scratch);
+        ful__strips_grad(&op->strips[FUL__DNNL_BWD_W], run->n, run->x[0], run->dy, r.dw, run->scratch);
         r.dw = NULL;
     }
     return r.dx || r.dw || r.db ? ful__dnnl_conv_backward(op->dnnl, &r) : FUL_OK;

@@ -45,10 +45,17 @@ typedef struct strips_kernels {
 #define SIMD_KERNELS "ops/conv2d/strips_kernels.h"
 #include "ops/simd_levels.h"
 
-/* Floats a strip should have, beside weights that stay in the second-level cache and beside larger ones, which are read once a
- * strip; and may have. Pieces are no smaller than so many multiply-accumulates, and no more than so many a thread to balance.
+/* Floats a strip should have: beside weights that stay in the second-level cache, beside larger ones, which are read once a
+ * strip, and beside sums of as many, which are read and written; and may have. */
+enum {
+    STRIP_FLOATS = 3 << 13,
+    STRIP_FLOATS_LARGE = 1 << 16,
+    STRIP_FLOATS_SUMS = 3 << 15,
+    STRIP_FLOATS_MAX = 1 << 20,
+    WEIGHTS_LARGE = 1 << 16
+};
+/* Pieces are no smaller than so many multiply-accumulates, and, so that threads of unlike speed end together, so many a thread.
  */
-enum { STRIP_FLOATS = 3 << 13, STRIP_FLOATS_LARGE = 1 << 16, STRIP_FLOATS_MAX = 1 << 20, WEIGHTS_LARGE = 1 << 16 };
 enum { PIECE_MACS = 1 << 18, PIECES = 4 };
 
 /* Plan ------------------------------------------------------------------------------------------------------------------- */
@@ -73,6 +80,11 @@ static bool is_wide(int kernel, int dilation, int stride, int pad)
     return kernel * dilation > 64 || stride > 64 || pad > 64;
 }
 
+static bool is_dx(const ful__strips *p)
+{
+    return p->pass == FUL__DNNL_BWD_X;
+}
+
 static int64_t row_floats(const ful__strips *p)
 {
     return (int64_t)p->blocks * p->columns * p->channels;
@@ -84,16 +96,16 @@ static int64_t rows_for(const ful__strips *p, int lines)
     return (int64_t)(lines - 1) * p->from_step_h + p->high_h - p->low_h + 1;
 }
 
-bool ful__strips_applies(const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool dx)
+bool ful__strips_applies(const ful_conv2d_attr *a, ful_shape x, ful_shape y, ful__dnnl_pass pass)
 {
     const int block = ful__block();
     if (!(ful_cpu_flags() & (FUL_CPU_AVX2 | FUL_CPU_AVX512)) || a->groups != 1 || y.c % block != 0) return false;
     if (is_wide(a->kernel_h, a->dilation_h, a->stride_h, a->pad_h)) return false;
     if (is_wide(a->kernel_w, a->dilation_w, a->stride_w, a->pad_w)) return false;
-    if (dx && (x.c % block != 0 || a->dilation_h != 1 || a->dilation_w != 1 || a->stride_h > FUL__STRIPS_STRIDE_MAX ||
-               a->stride_w > FUL__STRIPS_STRIDE_MAX))
+    if (pass == FUL__DNNL_BWD_X && (x.c % block != 0 || a->dilation_h != 1 || a->dilation_w != 1 ||
+                                    a->stride_h > FUL__STRIPS_STRIDE_MAX || a->stride_w > FUL__STRIPS_STRIDE_MAX))
         return false;
-    const ful__strips plan = ful__strips_plan(a, x, y, dx, 1);
+    const ful__strips plan = ful__strips_plan(a, x, y, pass, 1);
     return rows_for(&plan, 1) * row_floats(&plan) <= STRIP_FLOATS_MAX &&
            rows_for(&plan, plan.lines) * row_floats(&plan) < INT32_MAX && ful__count(plan.to) < INT32_MAX;
 }
@@ -137,7 +149,7 @@ static void add_walk(ful__strips *p, ful__strips_axis h, ful__strips_axis w, int
 static void add_walks(ful__strips *p, const ful_conv2d_attr *a)
 {
     int high_w = 0;
-    if (!p->dx) {
+    if (!is_dx(p)) {
         add_walk(p, forward_axis(a->kernel_h, a->pad_h, p->to.h), forward_axis(a->kernel_w, a->pad_w, p->to.w), &high_w);
     } else {
         for (int y = 0; y < a->stride_h && y < p->to.h; y++)
@@ -149,9 +161,10 @@ static void add_walks(ful__strips *p, const ful_conv2d_attr *a)
     p->in_place = p->low_h >= 0 && p->low_w >= 0 && high_w < p->from.w && rows_for(p, p->lines) + p->low_h <= p->from.h;
 }
 
-ful__strips ful__strips_plan(const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool dx, int n_max)
+ful__strips ful__strips_plan(const ful_conv2d_attr *a, ful_shape x, ful_shape y, ful__dnnl_pass pass, int n_max)
 {
-    ful__strips p = {.from = dx ? y : x, .to = dx ? x : y, .dx = dx, .kernel_h = a->kernel_h, .kernel_w = a->kernel_w};
+    const bool dx = pass == FUL__DNNL_BWD_X;
+    ful__strips p = {.from = dx ? y : x, .to = dx ? x : y, .pass = pass, .kernel_h = a->kernel_h, .kernel_w = a->kernel_w};
     p.from_step_h = dx ? 1 : a->stride_h;
     p.from_step_w = dx ? 1 : a->stride_w;
     p.to_step_h = dx ? a->stride_h : 1;
@@ -163,7 +176,8 @@ ful__strips ful__strips_plan(const ful_conv2d_attr *a, ful_shape x, ful_shape y,
     add_walks(&p, a);
 
     const int64_t weights = (int64_t)a->kernel_h * a->kernel_w * x.c * y.c;
-    const int64_t want = (weights > WEIGHTS_LARGE ? STRIP_FLOATS_LARGE : STRIP_FLOATS) / row_floats(&p);
+    const int64_t large = pass == FUL__DNNL_BWD_W ? STRIP_FLOATS_SUMS : STRIP_FLOATS_LARGE;
+    const int64_t want = (weights > WEIGHTS_LARGE ? large : STRIP_FLOATS) / row_floats(&p);
     const int64_t lines = (want - rows_for(&p, 1)) / p.from_step_h + 1;
     const int64_t images = want / rows_for(&p, p.lines), room = INT32_MAX / (ful__count(p.to) + 1);
     p.strip_lines = lines < 1 ? 1 : lines < p.lines ? (int)shares(p.lines, shares(p.lines, lines)) : p.lines;
@@ -191,15 +205,21 @@ static int64_t strip_pixels(const ful__strips *p)
     return (int64_t)p->strip_images * p->strip_lines * p->walk[0].w.count;
 }
 
-static size_t thread_bytes(const ful__strips *p, bool dw)
+/* Of the place of every pixel of a strip in it and in y, for each walk. */
+static size_t places_bytes(const ful__strips *p)
 {
-    const size_t places = ful__align64(2 * (size_t)strip_pixels(p) * sizeof(int32_t));
-    return strip_bytes(p) + places + (dw ? ful__align64(ful__strips_packed_bytes(p)) : 0);
+    return ful__align64(2 * (size_t)p->n_walks * (size_t)strip_pixels(p) * sizeof(int32_t));
 }
 
-size_t ful__strips_scratch_bytes(const ful__strips *p, bool dw)
+static size_t thread_bytes(const ful__strips *p)
 {
-    return (size_t)p->threads * thread_bytes(p, dw);
+    const size_t sums = p->pass == FUL__DNNL_BWD_W ? ful__align64(ful__strips_packed_bytes(p)) : 0;
+    return strip_bytes(p) + places_bytes(p) + sums;
+}
+
+size_t ful__strips_scratch_bytes(const ful__strips *p)
+{
+    return (size_t)p->threads * thread_bytes(p);
 }
 
 int64_t ful__strips_macs(const ful__strips *p)
@@ -241,17 +261,19 @@ static void pack_panel(void *ctx, int64_t piece, int thread)
     const ful__strips *p = k->plan;
     const ful__strips_walk *walk = &p->walk[piece % p->n_walks];
     const int64_t panel = piece / p->n_walks, first = panel * 2 * ful__block(), taps = (int64_t)p->kernel_h * p->kernel_w;
-    const int64_t to_step = p->dx ? taps : p->from.c * taps, from_step = p->dx ? p->to.c * taps : taps;
+    const int64_t to_step = is_dx(p) ? taps : p->from.c * taps, from_step = is_dx(p) ? p->to.c * taps : taps;
     const int width = panel_width(p, panel);
     float *to = k->packed + walk->weights + first * walk->h.taps * walk->w.taps * p->from.c;
-    for (int64_t block = 0; block < p->blocks; block++)
-        for (int y = 0; y < walk->h.taps; y++)
-            for (int x = 0; x < walk->w.taps; x++) {
-                const int64_t tap = (int64_t)(walk->h.kernel_first + y * walk->h.kernel_step) * p->kernel_w +
-                                    walk->w.kernel_first + x * walk->w.kernel_step;
-                const float *w = k->w + block * p->channels * from_step + first * to_step + tap;
-                for (int c = 0; c < p->channels; c++, to += width)
-                    for (int o = 0; o < width; o++) to[o] = w[c * from_step + o * to_step];
+    for (int64_t block = 0; block < p->blocks; block++, to += walk->h.taps * walk->w.taps * p->channels * width)
+        for (int o = 0; o < width; o++)
+            for (int c = 0; c < p->channels; c++) { /* a filter's taps stand side by side */
+                const float *w = k->w + (first + o) * to_step + (block * p->channels + c) * from_step;
+                float *out = to + c * width + o;
+                for (int y = 0; y < walk->h.taps; y++) {
+                    const float *row = w + (walk->h.kernel_first + y * walk->h.kernel_step) * p->kernel_w;
+                    for (int x = 0; x < walk->w.taps; x++, out += p->channels * width)
+                        *out = row[walk->w.kernel_first + x * walk->w.kernel_step];
+                }
             }
 }
 
@@ -278,13 +300,12 @@ typedef struct strip {
     int64_t image, images;
     int line, lines;
     float *copy;
-    int32_t *v_at, *y_at;
+    int32_t *places;
 } strip;
 
 static strip strip_in(const ful__strips *p, char *scratch)
 {
-    int32_t *places = (int32_t *)(void *)(scratch + strip_bytes(p));
-    return (strip){.copy = (float *)(void *)scratch, .v_at = places, .y_at = places + strip_pixels(p)};
+    return (strip){.copy = (float *)(void *)scratch, .places = (int32_t *)(void *)(scratch + strip_bytes(p))};
 }
 
 /* The first row that a strip's lines need, of each image. */
@@ -330,7 +351,8 @@ static pitches pitches_of(const ful__strips *p, const strip *s)
 }
 
 /* Where the pixels of a walk have their places; returns how many there are. */
-static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__strips_walk *w, pitches at)
+static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__strips_walk *w, pitches at, int32_t *v_at,
+                            int32_t *y_at)
 {
     const int64_t block = ful__block(), count = s->line + s->lines < w->h.count ? s->lines : w->h.count - s->line;
     int64_t pixels = 0;
@@ -341,8 +363,8 @@ static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__str
             int64_t v = i * at.image + row * at.row + (w->w.lag - p->low_w) * p->channels;
             int64_t y = i * ful__count(p->to) + (to_row * p->to.w + w->w.first) * block;
             for (int x = 0; x < w->w.count; x++, pixels++) {
-                s->v_at[pixels] = (int32_t)v;
-                s->y_at[pixels] = (int32_t)y;
+                v_at[pixels] = (int32_t)v;
+                y_at[pixels] = (int32_t)y;
                 v += (int64_t)p->from_step_w * p->channels;
                 y += p->to_step_w * block;
             }
@@ -351,14 +373,16 @@ static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__str
 }
 
 /* What all panels of a walk over a strip have in common. */
-static strips_product product_of(const pass *p, const strip *s, const ful__strips_walk *w)
+static strips_product product_of(const pass *p, const strip *s, int walk)
 {
     const ful__strips *plan = p->plan;
     const ful__conv_run *run = p->run;
+    const ful__strips_walk *w = &plan->walk[walk];
     const pitches at = pitches_of(plan, s);
+    int32_t *v_at = s->places + 2 * walk * strip_pixels(plan), *y_at = v_at + strip_pixels(plan);
     const bool close = plan->space_w == 1;
-    const int64_t pixels = place_pixels(plan, s, w, at);
-    strips_product product = {.v_at = s->v_at, .y_at = s->y_at, .pixels = (int)(pixels > 0 ? pixels : 0), .relu = run->relu};
+    const int64_t pixels = place_pixels(plan, s, w, at, v_at, y_at);
+    strips_product product = {.v_at = v_at, .y_at = y_at, .pixels = (int)pixels, .relu = run->relu};
     product.v = plan->in_place ? run->x + s->image * at.image + top_of(plan, s) * at.row + (int64_t)plan->low_w * plan->channels
                                : s->copy;
     product.blocks = plan->blocks;
@@ -372,20 +396,26 @@ static strips_product product_of(const pass *p, const strip *s, const ful__strip
     return product;
 }
 
-static void walk_strip(const pass *p, const strip *s, const ful__strips_walk *w, int64_t panel, int64_t panel_end)
+/* The walks of a panel one after the other: they fill the same lines of y. */
+static void walk_strip(const pass *p, const strip *s, int64_t panel, int64_t panel_end)
 {
     const ful__strips *plan = p->plan;
     const ful__conv_run *run = p->run;
     const int64_t block = ful__block(), image = s->image * ful__count(plan->to);
-    strips_product product = product_of(p, s, w);
+    strips_product products[FUL__STRIPS_WALKS_MAX];
+    for (int i = 0; i < plan->n_walks; i++) products[i] = product_of(p, s, i);
     for (; panel < panel_end; panel++) {
-        const int64_t first = panel * 2 * block, to = image + panel * 2 * product.y_block;
-        product.group = panel_width(plan, panel) / (int)block;
-        product.w = run->packed + w->weights + first * w->h.taps * w->w.taps * plan->from.c;
-        product.bias = run->bias ? run->bias + first : NULL;
-        product.residual = run->residual ? run->residual + to : NULL;
-        product.y = run->y + to;
-        p->kernels->multiply(&product);
+        const int64_t first = panel * 2 * block, to = image + panel * 2 * products[0].y_block;
+        for (int i = 0; i < plan->n_walks; i++) {
+            const ful__strips_walk *w = &plan->walk[i];
+            strips_product *product = &products[i];
+            product->group = panel_width(plan, panel) / (int)block;
+            product->w = run->packed + w->weights + first * w->h.taps * w->w.taps * plan->from.c;
+            product->bias = run->bias ? run->bias + first : NULL;
+            product->residual = run->residual ? run->residual + to : NULL;
+            product->y = run->y + to;
+            p->kernels->multiply(product);
+        }
     }
 }
 
@@ -393,7 +423,7 @@ static void work_piece(void *ctx, int64_t piece, int thread)
 {
     const pass *p = ctx;
     const ful__strips *plan = p->plan;
-    char *scratch = (char *)p->run->scratch + (size_t)(p->by_thread ? thread : piece) * thread_bytes(plan, false);
+    char *scratch = (char *)p->run->scratch + (size_t)(p->by_thread ? thread : piece) * thread_bytes(plan);
     int64_t image, image_end, line, line_end, panel, panel_end;
     ful__share(panels_of(plan), p->panel_pieces, piece % p->panel_pieces, &panel, &panel_end);
     ful__share(plan->lines, p->line_pieces, piece / p->panel_pieces % p->line_pieces, &line, &line_end);
@@ -404,7 +434,7 @@ static void work_piece(void *ctx, int64_t piece, int thread)
         for (s.line = (int)line; s.line < line_end; s.line += s.lines) {
             s.lines = least((int)line_end - s.line, plan->strip_lines);
             if (!plan->in_place) copy_strip(p, &s);
-            for (int w = 0; w < plan->n_walks; w++) walk_strip(p, &s, &plan->walk[w], panel, panel_end);
+            walk_strip(p, &s, panel, panel_end);
         }
     }
 }
@@ -442,9 +472,8 @@ void ful__strips_apply(const ful__strips *plan, const ful__conv_run *run)
 /* The sums of a piece: a share of the images. */
 static float *sums_of(const pass *p, int64_t piece)
 {
-    const ful__strips *plan = p->plan;
-    char *end = (char *)p->run->scratch + (size_t)(piece + 1) * thread_bytes(plan, true);
-    return (float *)(void *)(end - ful__align64(ful__strips_packed_bytes(plan)));
+    char *scratch = (char *)p->run->scratch + (size_t)piece * thread_bytes(p->plan);
+    return (float *)(void *)(scratch + strip_bytes(p->plan) + places_bytes(p->plan));
 }
 
 static void weigh_strip(const pass *p, const strip *s, float *sums)
@@ -452,7 +481,7 @@ static void weigh_strip(const pass *p, const strip *s, float *sums)
     const ful__strips *plan = p->plan;
     const ful__strips_walk *w = &plan->walk[0];
     const int64_t image = s->image * ful__count(plan->to);
-    strips_product product = product_of(p, s, w);
+    strips_product product = product_of(p, s, 0);
     for (int panel = 0; panel < panels_of(plan); panel++) {
         const int64_t first = (int64_t)panel * 2 * ful__block();
         product.group = panel_width(plan, panel) / ful__block();
@@ -470,7 +499,7 @@ static void weigh_piece(void *ctx, int64_t piece, int thread)
     float *sums = sums_of(p, piece);
     int64_t image, image_end;
     ful__share(p->run->n, p->image_pieces, piece, &image, &image_end);
-    strip s = strip_in(plan, (char *)p->run->scratch + (size_t)piece * thread_bytes(plan, true));
+    strip s = strip_in(plan, (char *)p->run->scratch + (size_t)piece * thread_bytes(plan));
     memset(sums, 0, ful__strips_packed_bytes(plan));
     for (s.image = image; s.image < image_end; s.image += s.images) {
         s.images = image_end - s.image < plan->strip_images ? image_end - s.image : plan->strip_images;
@@ -490,15 +519,13 @@ static void add_square(void *ctx, int64_t square, int thread)
     const ful__strips *plan = p->plan;
     const int64_t panel = square / plan->blocks, block = square % plan->blocks, taps = (int64_t)plan->kernel_h * plan->kernel_w;
     const int64_t first = panel * 2 * ful__block(), channels = plan->channels, width = panel_width(plan, panel);
-    const int64_t at = first * taps * plan->from.c + block * taps * channels * width;
-    for (int64_t o = 0; o < width; o++) {
-        float *dw = p->dw + ((first + o) * plan->from.c + block * channels) * taps;
-        for (int64_t c = 0; c < channels; c++)
-            for (int64_t t = 0; t < taps; t++, dw++) {
-                float sum = 0;
-                for (int64_t k = 0; k < p->image_pieces; k++) sum += sums_of(p, k)[at + (t * channels + c) * width + o];
-                *dw += sum;
-            }
+    for (int64_t k = 0; k < p->image_pieces; k++) {
+        const float *sums = sums_of(p, k) + first * taps * plan->from.c + block * taps * channels * width;
+        for (int64_t o = 0; o < width; o++) {
+            float *dw = p->dw + ((first + o) * plan->from.c + block * channels) * taps;
+            for (int64_t c = 0; c < channels; c++)
+                for (int64_t t = 0; t < taps; t++, dw++) *dw += sums[(t * channels + c) * width + o];
+        }
     }
 }
 

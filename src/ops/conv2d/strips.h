@@ -20,6 +20,7 @@
 #define FUL_OPS_STRIPS_H
 
 #include "ops/conv2d/conv2d.h"
+#include "ops/dnnl/dnnl_shim.h"
 
 enum { FUL__STRIPS_STRIDE_MAX = 2, FUL__STRIPS_WALKS_MAX = FUL__STRIPS_STRIDE_MAX * FUL__STRIPS_STRIDE_MAX };
 
@@ -35,10 +36,10 @@ typedef struct ful__strips_walk {
     int64_t weights; /* floats of packed before its own */
 } ful__strips_walk;
 
-/* x -> y, or dy -> dx. */
+/* Of one pass: x -> y and so for dw, or dy -> dx. */
 typedef struct ful__strips {
     ful_shape from, to;
-    bool dx;
+    ful__dnnl_pass pass;
     int kernel_h, kernel_w;
     int from_step_h, from_step_w, to_step_h, to_step_w, space_h, space_w;
     int channels, blocks; /* of a pixel of `from` in one place, and in how many places */
@@ -51,12 +52,12 @@ typedef struct ful__strips {
 } ful__strips;
 
 /* Whether it applies: no groups, blocked y; dx: x blocked too, no dilation, stride 1 or 2. AVX2 or better. */
-bool ful__strips_applies(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, bool dx);
-ful__strips ful__strips_plan(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, bool dx, int n_max);
+bool ful__strips_applies(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, ful__dnnl_pass pass);
+ful__strips ful__strips_plan(const ful_conv2d_attr *attr, ful_shape x, ful_shape y, ful__dnnl_pass pass, int n_max);
 
 size_t ful__strips_packed_bytes(const ful__strips *plan);
-size_t ful__strips_scratch_bytes(const ful__strips *plan, bool dw);
-int64_t ful__strips_macs(const ful__strips *plan); /* of one image, forward */
+size_t ful__strips_scratch_bytes(const ful__strips *plan);
+int64_t ful__strips_macs(const ful__strips *plan); /* of one image */
 const char *ful__strips_kernel(void);
 
 /* w: plain weights [out][in][kh][kw]. */
@@ -64,7 +65,7 @@ void ful__strips_pack(const ful__strips *plan, const float *w, float *packed);
 
 void ful__strips_apply(const ful__strips *plan, const ful__conv_run *run);
 
-/* dw += ; plan: of the forward pass. */
+/* dw += */
 void ful__strips_grad(const ful__strips *plan, int n, const float *x, const float *dy, float *dw, void *scratch);
 
 #endif

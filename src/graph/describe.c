@@ -33,9 +33,14 @@ static void add_fusion(ful__str *s, const ful__step *step)
 /* Where forward writes: the caller's buffer, or its place in the arena for one image ("work+a*n+b"); "=x" where in place. */
 static void add_home(ful__str *s, const ful__program *p, const ful__step *step)
 {
-    const ful__home *h = &p->homes[p->tensors[step->y].home];
+    const int home = p->tensors[step->y].home;
     char text[64];
     bool in_place = false;
+    if (home < 0) {
+        ful__str_addf(s, " %-22s", "not kept");
+        return;
+    }
+    const ful__home *h = &p->homes[home];
     for (int k = 0; k < step->op->n_x; k++) in_place |= p->tensors[step->x[k]].home == p->tensors[step->y].home;
     if (h->base == FUL__BASE_WORK)
         snprintf(text, sizeof text, "%zu*n+%zu%s", h->offset_per_image, h->offset_fixed, in_place ? " =x" : "");

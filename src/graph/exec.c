@@ -262,7 +262,7 @@ static ful_status step_forward(frame *f, int i)
     prepare_forward(f, s, &r);
     if (before && before->y_left) {
         prepare_forward(f, before, &run_before);
-        make_y = (ful__map_work){before->op->type->make_y, before->op, &run_before, true};
+        make_y = (ful__map_work){before->op->type->make_y, before->op, &run_before, !before->y_again};
         r.before = &make_y;
     }
     if (after && after->x_summed) {
@@ -294,9 +294,15 @@ static const ful__step *step_of(const ful__program *p, int j)
 static ful_status step_backward(frame *f, int j, ful__exec_pass part)
 {
     const ful__step *s = step_of(f->p, j), *before = step_of(f->p, j - 1), *after = step_of(f->p, j + 1);
-    ful__run r, run_before, run_after;
-    ful__map_work make_dx, sum_dy;
+    const ful__step *again = ful__step_again(f->p, f->p->instrs[j].step);
+    ful__run r, run_before, run_after, run_again;
+    ful__map_work make_dx, sum_dy, make_y;
     prepare_backward(f, s, &r);
+    if (again && part != FUL__PASS_DX) {
+        prepare_forward(f, again, &run_again);
+        make_y = (ful__map_work){again->op->type->make_y, again->op, &run_again, false};
+        r.again = &make_y;
+    }
     if (before && before->dx_left && part != FUL__PASS_DX) {
         prepare_backward(f, before, &run_before);
         make_dx = (ful__map_work){before->op->type->make_dx, before->op, &run_before, part != FUL__PASS_BACKWARD};
@@ -589,8 +595,14 @@ static bool all_finite(const float *x, int64_t count)
     return true;
 }
 
+/* An output that is not kept shows in the one behind it, unless the parameters tell. */
 static bool finite_output(const frame *f, const ful__step *s)
 {
+    if (s->y_again) {
+        for (int k = 0; k < s->op->n_params; k++)
+            if (!all_finite(f->run->w[s->param + k], s->op->params[k].count)) return false;
+        return true;
+    }
     return all_finite(tensor_at(f, s->y), f->run->n * ful__count(f->p->tensors[s->y].shape));
 }
 

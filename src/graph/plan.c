@@ -167,6 +167,21 @@ static bool in_maps(const ful__tensor *t)
     return t->layout == FUL__BLOCKED && t->shape.h * t->shape.w > 1;
 }
 
+/* How many operands of forward tensor t is; the output counts as one. */
+static int readers(const ful__program *p, int t)
+{
+    int count = t == p->output;
+    for (int i = 0; i < p->n_steps; i++)
+        for (int k = 0; k < p->steps[i].op->n_x; k++) count += p->steps[i].x[k] == t;
+    return count;
+}
+
+/* Whether what step s leaves to the next to make need not be kept: backward, too, gets along with its maps made again. */
+static bool made_again(const ful__program *p, const ful__step *s, const ful__step *next)
+{
+    return s->y_left && next->op->need.again && s->op->n_x == 1 && !s->op->need.backward_y && readers(p, s->y) == 1;
+}
+
 /* Links each step that goes map by map with the ones before and after it. */
 static void link_maps(ful__program *p)
 {
@@ -174,7 +189,10 @@ static void link_maps(ful__program *p)
         ful__step *s = &p->steps[i];
         if (!s->op->need.maps) continue;
         ful__step *before = i > 0 ? s - 1 : NULL, *after = i + 1 < p->n_steps ? s + 1 : NULL;
-        if (before && before->op->type->make_y && before->y == s->x[0]) before->y_left = in_maps(&p->tensors[s->x[0]]);
+        if (before && before->op->type->make_y && before->y == s->x[0]) {
+            before->y_left = in_maps(&p->tensors[s->x[0]]);
+            before->y_again = made_again(p, before, s);
+        }
         if (after && after->op->type->sum_x && after->x[0] == s->y) after->x_summed = in_maps(&p->tensors[s->y]);
     }
     for (int j = 0; j < p->n_instrs; j++) {
@@ -232,6 +250,8 @@ static void find_lifetimes(ful__program *p)
         const int made = time + s->dx_left; /* when dx[0] is */
         reads(p, s->dy, made);
         if (s->dy_more >= 0) reads(p, s->dy_more, made);
+        const ful__step *again = ful__step_again(p, in->step);
+        if (again) reads(p, again->x[0], time);
         for (int k = 0; k < s->op->n_x; k++)
             if (s->op->need.backward_x >> k & 1u) reads(p, s->x[k], made);
         if (s->op->need.backward_y) reads(p, s->y, made);
@@ -264,6 +284,7 @@ static void new_home(ful__program *p, int t)
 static bool take_home(ful__program *p, int out, int in, int time)
 {
     ful__tensor *x = &p->tensors[in], *y = &p->tensors[out];
+    if (x->home < 0) return false;
     ful__home *h = &p->homes[x->home];
     if ((p->spec.off & FUL__EXEC_NO_REUSE) || h->base != FUL__BASE_WORK || x->last != time || x->last_reads != 1 ||
         ful__count(x->shape) != ful__count(y->shape))
@@ -287,8 +308,9 @@ static void settle_forward(ful__program *p, int i)
     ful__step *s = &p->steps[i];
     const ful__need *need = &s->op->need;
     const bool either = s->op->type == &ful__op_add; /* elementwise and symmetric */
-    settle(p, s->y, need->inplace || either ? s->x[0] : -1, s->op->n_x > 1 && (need->inplace_1 || either) ? s->x[1] : -1,
-           i + s->y_left);
+    if (!s->y_again)
+        settle(p, s->y, need->inplace || either ? s->x[0] : -1, s->op->n_x > 1 && (need->inplace_1 || either) ? s->x[1] : -1,
+               i + s->y_left);
     s->saved = s->scratch = s->scratch_back = -1;
     if (p->spec.train && need->saved_per_image + need->saved_fixed > 0)
         s->saved = add_home(p, FUL__BASE_WORK, need->saved_per_image, need->saved_fixed, i, i);
@@ -312,6 +334,8 @@ static void settle_backward(ful__program *p, int j)
     const bool given = s->dx[1] >= 0 && p->tensors[s->dx[1]].home == p->tensors[s->dy].home;
     if (s->dx[0] >= 0) settle(p, s->dx[0], need->inplace_dx && !given ? s->dy : -1, -1, made);
     if (s->saved >= 0) p->homes[s->saved].last = made;
+    const ful__step *again = ful__step_again(p, in->step);
+    if (again && again->saved >= 0) p->homes[again->saved].last = time; /* its own backward, if any, comes later */
     if (need->scratch_per_image + need->scratch_fixed > 0)
         s->scratch_back = add_home(p, FUL__BASE_WORK, need->scratch_per_image, need->scratch_fixed, time - s->dy_summed, made);
 }

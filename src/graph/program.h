@@ -25,7 +25,7 @@ typedef struct ful__home {
 typedef struct ful__tensor {
     ful_shape shape;
     ful__layout layout;
-    int home;
+    int home; /* -1: none, it is not kept */
     int first, last; /* written at, last read at (first if never) */
     int last_reads;  /* operands that read it at `last` */
 } ful__tensor;
@@ -53,6 +53,7 @@ typedef struct ful__step {
     /* Halves of its work that the step beside it does (op.h): the one before sums x, the one after makes y; in backward the one
      * after sums dy, the one before makes dx[0]. */
     bool x_summed, y_left, dy_summed, dx_left;
+    bool y_again; /* y is not kept: the one after makes its maps, in backward once more */
 } ful__step;
 
 /* step >= 0: that step's backward, with neighbours' halves where marked. Otherwise tensor c = a + b, or c = a where b < 0. */
@@ -90,6 +91,12 @@ ful__exec_row ful__program_row_at(const ful__program *p, int row);
 
 /* An unnamed tensor without home; there must be room (the passes count it beforehand). */
 int ful__program_tensor(ful__program *p, ful_shape shape, ful__layout layout);
+/* The step whose output step i reads but nobody keeps, so that i has it made again in backward; NULL: none. */
+static inline const ful__step *ful__step_again(const ful__program *p, int i)
+{
+    const ful__step *s = &p->steps[i];
+    return i > 0 && s[-1].y_again && s[-1].y == s->x[0] ? s - 1 : NULL;
+}
 static inline bool ful__step_folded(const ful__step *s)
 {
     return s->fused.conv >= 0;

@@ -64,10 +64,13 @@ typedef struct ful__cost {
  * twice each way: for sums over all of them, then to make what comes out. An operation that goes map by map itself (need.maps)
  * does a neighbour's half of the work beside its own: it calls run->before for maps it is about to read and run->after for maps
  * it has written. It takes images in ful__map_chunks(n) shares, each block of a share in one piece and its images in order, any
- * number of them a call; so sums taken by share are the same whoever asks for them.
+ * number of them a call, or so many pixels of one image; so sums taken by share do not depend on the threads.
  *
- * near: where those maps stand in the cache, one after the other; NULL: in the tensor. sum_x and sum_dy read near instead of x
+ * near: where those maps stand in the cache, one after the other, blocks near_block floats apart; NULL: in the tensor. sum_x and sum_dy read near instead of x
  * and dy; make_y writes near beside y, which it then stores past the caches; make_dx writes near instead of dx[0].
+ *
+ * Where the operation behind batch-norm is the only one to read its output and can have it made again (need.again), that is not
+ * kept: y is NULL, make_y writes near alone, and in backward run->again makes maps of it once more.
  */
 enum { FUL__MAP_CHUNKS = 16 };
 static inline int64_t ful__map_chunks(int64_t n)
@@ -78,15 +81,17 @@ typedef struct ful__op ful__op;
 typedef struct ful__run ful__run;
 typedef struct ful__maps {
     int64_t chunk, image, image_end;
-    int group;
+    int64_t row, row_end; /* pixels of each image: all of them where there are several images */
+    int group, group_end; /* blocks of channels */
     float *near;
+    int64_t near_block;
 } ful__maps;
 typedef void (*ful__map_fn)(ful__op *op, const ful__run *run, const ful__maps *maps);
 typedef struct ful__map_work {
     ful__map_fn fn;
     ful__op *op; /* the neighbour */
     const ful__run *run;
-    bool store; /* others too read the tensor between the two: it must be written */
+    bool store; /* others too read the tensor between the two: it must be written; else near is given */
 } ful__map_work;
 
 /* What a planned op needs from whoever runs it; per image bytes scale with the n of the run, 64-byte multiples not required. */
@@ -97,6 +102,7 @@ typedef struct ful__need {
     unsigned backward_x;                     /* bit i: backward reads x[i] */
     bool backward_y;                         /* backward reads y */
     bool maps;                               /* it calls run->before and run->after */
+    bool again;                              /* with maps: x[0] need not be kept if backward can have its maps made again */
     bool library;                            /* forward runs loops of a library, on threads of its own */
     bool backward_two;                       /* dy may come as two summands */
     bool sum_dy_keeps;                       /* sum_dy writes dx[1], and nothing reads dy after it */
@@ -146,6 +152,7 @@ struct ful__run {
     ful__counters *counters;        /* may be NULL */
     const ful__map_work *before;    /* where need.maps: called before maps of x (backward: dy) are read, or NULL */
     const ful__map_work *after;     /* … after maps of y (backward: dx[0]) are written, or NULL */
+    const ful__map_work *again;     /* where need.again, in backward: makes maps of x[0], which is NULL, near; or NULL */
     bool summed;                    /* a neighbour has called sum_x (backward: sum_dy) */
     bool leave;                     /* a neighbour will call make_y (backward: make_dx) */
 };

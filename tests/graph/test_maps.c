@@ -189,7 +189,8 @@ static void assert_close(const char *what, const float *a, const float *b, int64
     if (!(sqrt(difference) <= tolerance * sqrt(size))) fail_msg("%s: relative distance %g", what, sqrt(difference / size));
 }
 
-/* threads_differ: the weight gradients of oneDNN's convolutions depend on the number of threads. */
+/* threads_differ: the weight gradients of oneDNN's convolutions depend on the number of threads; pointwise ones are only its
+ * own without AVX2, or of three channels. */
 static void assert_same_bits(const rig *a, const rig *b, bool threads_differ)
 {
     assert_memory_equal(a->y, b->y, (size_t)a->n * OUT * sizeof(float));
@@ -198,7 +199,8 @@ static void assert_same_bits(const rig *a, const rig *b, bool threads_differ)
         const size_t bytes = (size_t)ful__exec_param(a->exec, i)->count * sizeof(float);
         assert_memory_equal(a->w[i], b->w[i], bytes);
         const char *name = ful__exec_param(a->exec, i)->name;
-        if (threads_differ && (strstr(name, "pw.weight") || strcmp(name, "stem.weight") == 0)) continue;
+        const bool dnnl = strcmp(name, "stem.weight") == 0 || (strstr(name, "pw.weight") && !(ful_cpu_flags() & FUL_CPU_AVX2));
+        if (threads_differ && dnnl) continue;
         if (a->dw[i]) assert_memory_equal(a->dw[i], b->dw[i], bytes);
     }
 }
@@ -221,10 +223,13 @@ static void test_who_does_what(void **state)
     set_up(&r, g, (ful__exec_spec){.n_max = 2, .train = true});
     set_up(&plain, g, (ful__exec_spec){.n_max = 2, .train = true, .off = FUL__EXEC_NO_FUSE});
     static const char *const before[] = {"stem.bn", "one.bn2", "two.bn2"}, *const after[] = {"one.bn1", "two.bn1", "three.bn1"};
+    static const char *const last[] = {"one.bn2", "two.bn2", "three.bn2"}; /* behind the pointwise ones */
     for (int i = 0; i < 3; i++) {
         assert_true(step_named(&r, before[i])->y_left && step_named(&r, before[i])->dy_summed);
         assert_true(step_named(&r, after[i])->x_summed && step_named(&r, after[i])->dx_left);
-        assert_false(step_named(&r, after[i])->y_left || step_named(&r, after[i])->dy_summed);
+        assert_true(step_named(&r, after[i])->y_left && step_named(&r, after[i])->dy_summed);
+        assert_true(step_named(&r, last[i])->x_summed && step_named(&r, last[i])->dx_left);
+        assert_true(step_named(&r, after[i])->y_again && !step_named(&r, before[i])->y_again);
         assert_false(step_named(&plain, before[i])->y_left || step_named(&plain, after[i])->x_summed);
     }
     assert_true(step_named(&r, "stem.bn")->dy_more >= 0 && step_named(&r, "two.bn2")->dy_more >= 0);
@@ -253,6 +258,7 @@ static void test_close_to_unfused(void **state)
         for (int i = 0; i < fused.n_params; i++) {
             const ful__param *p = ful__exec_param(fused.exec, i);
             assert_close(p->name, fused.w[i], plain.w[i], p->count, 1e-5);
+            if (strcmp(p->name, "three.bn1.bias") == 0) continue; /* 0 but for rounding: no relu between it and a norm */
             if (p->trainable) assert_close(p->name, fused.dw[i], plain.dw[i], p->count, 2e-3);
         }
         tear_down(&fused);
@@ -289,20 +295,25 @@ static void test_same_bits(void **state)
     }
 }
 
-/* The culprit is named although its output is made by the next step. */
+/* The culprit is named although its output is made by the next step, which keeps it or does not. */
 static void test_find_nonfinite(void **state)
 {
     (void)state;
-    rig r;
-    ful_graph *g = blocks((ful_shape){12, 12, 3});
-    set_up(&r, g, (ful__exec_spec){.n_max = 3, .train = true});
-    const ful__exec_run run = run_of(&r);
-    assert_null(ful__exec_find_nonfinite(r.exec, &run));
-    for (int i = 0; i < r.n_params; i++)
-        if (strcmp(ful__exec_param(r.exec, i)->name, "one.bn2.bias") == 0) r.w[i][3] = NAN;
-    assert_string_equal(ful__exec_find_nonfinite(r.exec, &run), "one.bn2");
-    tear_down(&r);
-    ful_graph_destroy(&g);
+    static const char *const culprits[] = {"one.bn2", "one.bn1"};
+    for (int k = 0; k < 2; k++) {
+        rig r;
+        char name[32];
+        ful_graph *g = blocks((ful_shape){12, 12, 3});
+        set_up(&r, g, (ful__exec_spec){.n_max = 3, .train = true});
+        const ful__exec_run run = run_of(&r);
+        assert_null(ful__exec_find_nonfinite(r.exec, &run));
+        snprintf(name, sizeof name, "%s.bias", culprits[k]);
+        for (int i = 0; i < r.n_params; i++)
+            if (strcmp(ful__exec_param(r.exec, i)->name, name) == 0) r.w[i][3] = NAN;
+        assert_string_equal(ful__exec_find_nonfinite(r.exec, &run), culprits[k]);
+        tear_down(&r);
+        ful_graph_destroy(&g);
+    }
 }
 
 /* Slices of several images, of one, fewer than there are threads; and the counters add up. */

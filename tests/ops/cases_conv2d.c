@@ -53,6 +53,9 @@ static const conv_case nets[] = {
     {{4, 4, 256}, 256, 3, 3, 1, 1, 1, 1, .groups = 256, .n_max = 128},
     {{16, 16, 128}, 128, 5, 5, 1, 1, 2, 2, .groups = 128, .n_max = 32},
     {{16, 16, 128}, 256, 1, 1, 1, 1, 0, 0, .n_max = 32},
+    {{32, 32, 32}, 32, 1, 1, .n_max = 128}, /* dwnet */
+    {{8, 8, 128}, 128, 1, 1, .n_max = 128},
+    {{4, 4, 256}, 256, 1, 1, .n_max = 128},
     {{32, 32, 48}, 48, 7, 7, 1, 1, 3, 3, .groups = 48, .n_max = 32}, /* convnext */
     {{56, 56, 96}, 96, 7, 7, 1, 1, 3, 3, .groups = 96, .n_max = 8},
     {{14, 14, 384}, 384, 7, 7, 1, 1, 3, 3, .groups = 384, .n_max = 8},
@@ -82,6 +85,15 @@ static const conv_case depthwise[] = {
     {{7, 5, 16}, 16, 3, 3, 1, 2, 1, 1, .groups = 16},              /* these are left to oneDNN */
     {{7, 5, 16}, 16, 3, 3, 1, 1, 2, 2, 2, 2, .groups = 16},
     {{7, 7, 8}, 8, 3, 3, 1, 1, 1, 1, .groups = 8},
+};
+
+/* Pointwise: tiles of some pixels of an image and of several images; pixels that are no multiple of anything; panels of one
+ * block; more images than chunks; the most channels, and more. */
+static const conv_case pointwise[] = {
+    {{2, 1, 16}, 16, 1, 1, .groups = 1}, {{3, 5, 48}, 80, 1, 1, .groups = 1},  {{7, 7, 64}, 32, 1, 1, .n_max = 19},
+    {{5, 3, 16}, 48, 1, 1, .n_max = 37}, {{31, 37, 32}, 16, 1, 1, .n_max = 2}, {{64, 33, 16}, 32, 1, 1, .n_max = 1},
+    {{3, 3, 16}, 512, 1, 1, .n_max = 4}, {{2, 2, 528}, 16, 1, 1, .groups = 1}, /* left to oneDNN */
+    {{6, 5, 40}, 24, 1, 1, .n_max = 3}, /* blocks of 8 with AVX2, three and five of them */
 };
 
 /* Winograd: images of less and more than a tile, all pads, channels that make one block and groups of two, more tiles than are
@@ -174,6 +186,8 @@ static void cases(check_sink *sink)
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &usual[i]);
     for (size_t i = 0; i < sizeof depthwise / sizeof *depthwise; i++)
         conv(sink, CHECK_TEST | (depthwise[i].x.w < 20 ? CHECK_GRAD : 0), &depthwise[i]);
+    for (size_t i = 0; i < sizeof pointwise / sizeof *pointwise; i++)
+        conv(sink, CHECK_TEST | (pointwise[i].x.w < 20 ? CHECK_GRAD : 0), &pointwise[i]);
     for (size_t i = 0; i < sizeof winograd / sizeof *winograd; i++) conv(sink, CHECK_TEST | CHECK_GRAD, &winograd[i]);
     for (size_t i = 0; i < sizeof strips / sizeof *strips; i++)
         conv(sink, CHECK_TEST | (strips[i].x.c * strips[i].out > 32 * 32 ? CHECK_SLOW : CHECK_GRAD), &strips[i]);

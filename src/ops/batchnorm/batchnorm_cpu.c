@@ -75,11 +75,11 @@ typedef struct bn_pass {
     bool relu, stream;
 } bn_pass;
 
-/* Some images and one group of a chunk. */
+/* Some images, or some rows of one, and one group of a chunk. */
 typedef struct bn_part {
     int64_t chunk;
     ful__chunk whole; /* the chunk's own range */
-    int64_t image, image_end;
+    int64_t image, image_end, row, row_end;
     int group;
     float *near; /* its maps (op.h), or NULL */
 } bn_part;
@@ -151,6 +151,8 @@ static void each_part(const bn_pass *p, int64_t piece, bn_part_fn work)
     bn_part part = {.chunk = piece / split};
     part.whole = ful__chunk_of(&p->slabs, p->cut, part.chunk);
     int64_t group, group_end;
+    part.row = part.whole.row;
+    part.row_end = part.whole.row_end;
     ful__share(p->slabs.groups, split, piece % split, &group, &group_end);
     for (part.image = part.whole.image; part.image < part.whole.image_end; part.image = part.image_end) {
         part.image_end = part.image + 1;
@@ -158,9 +160,14 @@ static void each_part(const bn_pass *p, int64_t piece, bn_part_fn work)
     }
 }
 
-static bn_part part_of(const bn_pass *p, const ful__maps *m)
+static void each_group(const bn_pass *p, const ful__maps *m, bn_part_fn work)
 {
-    return (bn_part){m->chunk, ful__chunk_of(&p->slabs, p->cut, m->chunk), m->image, m->image_end, m->group, m->near};
+    bn_part part = {.chunk = m->chunk, .image = m->image, .image_end = m->image_end, .row = m->row, .row_end = m->row_end};
+    part.whole = ful__chunk_of(&p->slabs, p->cut, m->chunk);
+    for (part.group = m->group; part.group < m->group_end; part.group++) {
+        if (m->near) part.near = m->near + (part.group - m->group) * m->near_block;
+        work(p, &part);
+    }
 }
 
 /* The values of group g's channels. */
@@ -182,14 +189,14 @@ typedef void (*bn_walk_fn)(const bn_pass *p, const bn_span *span, int64_t at, co
 
 static void walk_part(const bn_pass *p, const bn_part *part, int64_t rows_max, bn_walk_fn walk)
 {
-    const int64_t row_end = part->whole.row_end;
+    const int64_t row_end = part->row_end, count = row_end - part->row;
     const bn_affine f = affine_of(p, part->group);
     const bn_sums sums = sums_of(p, part);
     bn_span span = {.width = p->slabs.width, .stream = p->stream};
     for (int64_t i = part->image; i < part->image_end; i++)
-        for (int64_t r = part->whole.row; r < row_end; r += span.rows) {
+        for (int64_t r = part->row; r < row_end; r += span.rows) {
             span.rows = row_end - r < rows_max ? row_end - r : rows_max;
-            if (part->near) span.near = part->near + ((i - part->image) * p->slabs.rows + r) * span.width;
+            if (part->near) span.near = part->near + ((i - part->image) * count + r - part->row) * span.width;
             walk(p, &span, ful__slab_at(&p->slabs, i, part->group, r), &f, &sums);
         }
 }
@@ -206,6 +213,12 @@ static int64_t tile_rows(const bn_pass *p)
 {
     const int64_t rows = 2048 / p->slabs.width;
     return p->slabs.width <= 64 ? p->slabs.rows : rows < 1 ? 1 : rows; /* one strip: nothing comes back */
+}
+
+/* Whether a part is its chunk's first. */
+static bool begins(const bn_part *part)
+{
+    return part->image == part->whole.image && part->row == part->whole.row;
 }
 
 static int64_t chunk_rows(const ful__chunk *c)
@@ -241,12 +254,12 @@ static void sum_x(const bn_pass *p, const bn_part *part)
 {
     const int width = p->slabs.width;
     const bn_sums sums = sums_of(p, part);
-    if (part->image == part->whole.image) {
+    if (begins(part)) {
         for (int j = 0; j < width; j++) sums.s1[j] = sums.s2[j] = 0;
         find_shift(p, part, p->shift + (sums.shift - p->shift), &sums);
     }
     walk_part(p, part, sum_rows(p), stats_walk);
-    if (part->image_end != part->whole.image_end) return;
+    if (part->image_end != part->whole.image_end || part->row_end != part->whole.row_end) return;
     const double rows = (double)chunk_rows(&part->whole);
     for (int j = 0; j < width; j++) {
         sums.s2[j] -= sums.s1[j] * sums.s1[j] / rows;
@@ -310,7 +323,10 @@ static void apply_walk(const bn_pass *p, const bn_span *span, int64_t at, const 
 {
     (void)sums;
     const float *residual = p->run->x[1];
-    p->kernels->apply(span, f, p->run->x[0] + at, residual ? residual + at : NULL, p->run->y + at, p->relu);
+    bn_span to = *span;
+    float *y = p->run->y ? p->run->y + at : span->near; /* NULL: it is not kept */
+    if (!p->run->y) to.near = NULL;
+    p->kernels->apply(&to, f, p->run->x[0] + at, residual ? residual + at : NULL, y, p->relu);
 }
 
 static void make_y(const bn_pass *p, const bn_part *part)
@@ -347,16 +363,14 @@ ful_status ful__batchnorm_forward(ful__op *op, const ful__run *run)
 void ful__batchnorm_sum_x(ful__op *op, const ful__run *run, const ful__maps *maps)
 {
     const bn_pass p = begin(op, run);
-    const bn_part part = part_of(&p, maps);
-    sum_x(&p, &part);
+    each_group(&p, maps, sum_x);
 }
 
 void ful__batchnorm_make_y(ful__op *op, const ful__run *run, const ful__maps *maps)
 {
     bn_pass p = begin(op, run);
-    const bn_part part = part_of(&p, maps);
-    p.stream = maps->near != NULL;
-    make_y(&p, &part);
+    p.stream = maps->near && run->y;
+    each_group(&p, maps, make_y);
 }
 
 /* Backward ---------------------------------------------------------------------------------------------------------------- */
@@ -398,7 +412,7 @@ static void reduce_walk(const bn_pass *p, const bn_span *span, int64_t at, const
 static void sum_dy(const bn_pass *p, const bn_part *part)
 {
     const bn_sums sums = sums_of(p, part);
-    if (part->image == part->whole.image)
+    if (begins(part))
         for (int j = 0; j < p->slabs.width; j++) sums.s1[j] = sums.s2[j] = 0;
     walk_part(p, part, sum_rows(p), reduce_walk);
 }
@@ -465,14 +479,12 @@ ful_status ful__batchnorm_backward(ful__op *op, const ful__run *run)
 void ful__batchnorm_sum_dy(ful__op *op, const ful__run *run, const ful__maps *maps)
 {
     const bn_pass p = begin_backward(op, run);
-    const bn_part part = part_of(&p, maps);
-    sum_dy(&p, &part);
+    each_group(&p, maps, sum_dy);
 }
 
 void ful__batchnorm_make_dx(ful__op *op, const ful__run *run, const ful__maps *maps)
 {
     bn_pass p = begin_backward(op, run);
     use_kept(&p);
-    const bn_part part = part_of(&p, maps);
-    make_dx(&p, &part);
+    each_group(&p, maps, make_dx);
 }

@@ -3,6 +3,8 @@
 
 #include <fulcrum/core.h>
 
+#include "core/parallel.h"
+
 /* Sums a kernel keeps in registers. */
 #define PRODUCT_SUMS (LANES == 16 ? 24 : LANES == 8 ? 12 : 8)
 /* Weights are fetched so many steps before their use: they are read once, and the hardware stops at the ends of pages. */
@@ -13,6 +15,29 @@
 #define OUTER_ROWS   (LANES == 16 ? 8 : 4)
 #define SIMD_KERNELS "ops/conv2d/blocked_kernels.h"
 #include "ops/simd_levels.h"
+
+typedef struct packing {
+    const float *w;
+    int64_t rows, row_step, col_step;
+    int width;
+    float *packed;
+} packing;
+
+static void pack_panel(void *ctx, int64_t panel, int thread)
+{
+    (void)thread;
+    const packing *p = ctx;
+    const float *from = p->w + panel * p->width * p->col_step;
+    float *to = p->packed + panel * p->rows * p->width;
+    for (int64_t r = 0; r < p->rows; r++, from += p->row_step)
+        for (int64_t c = 0; c < p->width; c++) *to++ = from[c * p->col_step];
+}
+
+void ful__blocked_pack(const float *w, int64_t rows, int64_t cols, int64_t row_step, int64_t col_step, int width, float *packed)
+{
+    packing p = {w, rows, row_step, col_step, width, packed};
+    ful__parallel_for(cols / width, pack_panel, &p);
+}
 
 ful__blocked_fn ful__blocked_multiply(void)
 {

@@ -23,6 +23,8 @@ typedef struct ful__blocked_product {
     float *m;
     int64_t v_block, m_block; /* floats between blocks of v, of m */
     int blocks, rows, group;  /* group: 1 or 2 */
+    float *far;               /* stored here as well, past the caches, whole vectors aligned; NULL: not */
+    int64_t far_block;        /* floats between its blocks */
     const float *bias;        /* NULL: 0 */
     const float *residual;    /* lies as m does, or is m; NULL: none */
     bool relu;
@@ -41,6 +43,10 @@ typedef struct ful__blocked_outer {
     int v_blocks, e_blocks, rows;
     bool add; /* to what is there */
 } ful__blocked_outer;
+
+/* w for multiply, [cols/width][rows][width], width = group*B: element (row, col) is w[row * row_step + col * col_step]. */
+void ful__blocked_pack(const float *w, int64_t rows, int64_t cols, int64_t row_step, int64_t col_step, int width,
+                       float *packed);
 
 /* Of the CPU level in force. */
 typedef void (*ful__blocked_fn)(const ful__blocked_product *p);

@@ -13,7 +13,7 @@ INLINE void FN(product_rows)(const ful__blocked_product *p, const float *v, floa
 {
     const int V = N * FN(PARTS);
     const int64_t v_block = p->v_block, m_block = p->m_block;
-    const float *from = p->w, *residual = p->residual;
+    const float *from = p->w, *residual = p->residual, *const v_first = v;
     vf sum[PRODUCT_SUMS], w[2 * FN(PARTS)] = {0};
     if (p->bias)
 #pragma GCC unroll 4
@@ -43,6 +43,10 @@ INLINE void FN(product_rows)(const ful__blocked_product *p, const float *v, floa
         for (int i = 0; i < R * V; i++) sum[i] = vrelu(sum[i]);
 #pragma GCC unroll 32
     for (int i = 0; i < R * V; i++) vstore(m + FN(product_at)(m_block, i, V), sum[i]);
+    if (!p->far) return;
+    float *far = p->far + (v_first - p->v);
+#pragma GCC unroll 32
+    for (int i = 0; i < R * V; i++) vstream(far + FN(product_at)(p->far_block, i, V), sum[i]);
 }
 
 #define PRODUCT_CASE(R, N) \
@@ -117,6 +121,7 @@ TARGET static void FN(multiply)(const ful__blocked_product *p)
             FN(product_some_rows_2)(p, p->v + at, p->m + at, rows);
         r += rows;
     }
+    if (p->far) vfence();
 }
 
 /* R rows and N blocks of columns of the outer product. */

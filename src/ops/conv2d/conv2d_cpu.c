@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conv2d and conv_fused: each pass on kernels of our own (depthwise, Winograd, patches, strips) or on oneDNN. */
+/* conv2d and conv_fused: each pass on kernels of our own (depthwise, pointwise, Winograd, patches, strips) or on oneDNN. */
 #include <stdio.h>
 
 #include <fulcrum/core.h>
@@ -10,11 +10,12 @@
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/depthwise.h"
 #include "ops/conv2d/patches.h"
+#include "ops/conv2d/pointwise.h"
 #include "ops/conv2d/strips.h"
 #include "ops/conv2d/winograd.h"
 #include "ops/dnnl/dnnl_shim.h"
 
-typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_WINOGRAD, ON_PATCHES, ON_STRIPS } backend;
+typedef enum backend { ON_DNNL, ON_DEPTHWISE, ON_POINTWISE, ON_WINOGRAD, ON_PATCHES, ON_STRIPS } backend;
 
 typedef struct conv_op {
     ful__op base;
@@ -25,6 +26,7 @@ typedef struct conv_op {
     backend by[FUL__DNNL_PASSES]; /* of each pass */
     ful__dnnl_conv *dnnl;         /* NULL where no pass is on it */
     ful__depthwise depthwise;
+    ful__pointwise pointwise;
     ful__winograd to_y, to_dx;
     ful__patches patches;
     ful__strips strips[FUL__DNNL_PASSES];
@@ -94,10 +96,16 @@ static ful__dnnl_conv_spec spec_of(const conv_op *op, int n_max, bool train)
                                  .n_max = n_max};
 }
 
+/* The inference form goes where it is measured to be fastest. */
+static bool pointwise(const conv_op *op)
+{
+    return !op->fused && ful__pointwise_fits(&op->attr.conv, op->base.x[0]);
+}
+
 static void layouts(ful__op *base)
 {
     const ful__dnnl_conv_spec spec = spec_of((conv_op *)base, 1, false);
-    if (ful__depthwise_fits(&spec.attr, base->x[0]))
+    if (ful__depthwise_fits(&spec.attr, base->x[0]) || pointwise((conv_op *)base))
         base->x_layout[0] = base->y_layout = FUL__BLOCKED;
     else
         ful__dnnl_conv_layouts(&spec, &base->x_layout[0], &base->y_layout);
@@ -113,12 +121,12 @@ static ful_status choose_backends(conv_op *op, const ful__dnnl_conv_spec *spec)
 {
     const int n = op->base.n_likely ? op->base.n_likely : spec->n_max;
     const bool depthwise = ful__depthwise_fits(&spec->attr, spec->x) && spec->x_layout == FUL__BLOCKED;
+    const bool ours = depthwise || (pointwise(op) && spec->x_layout == FUL__BLOCKED && spec->y_layout == FUL__BLOCKED);
     for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
         static const backend of[FUL__CONV_WAYS] = {ON_DNNL, ON_WINOGRAD, ON_PATCHES, ON_STRIPS};
         ful__conv_way way = FUL__CONV_DIRECT;
-        if (!depthwise && (pass == FUL__DNNL_FWD || spec->train))
-            FUL_TRY(ful__conv_choose(spec, (ful__dnnl_pass)pass, n, &way));
-        op->by[pass] = depthwise ? ON_DEPTHWISE : of[way];
+        if (!ours && (pass == FUL__DNNL_FWD || spec->train)) FUL_TRY(ful__conv_choose(spec, (ful__dnnl_pass)pass, n, &way));
+        op->by[pass] = depthwise ? ON_DEPTHWISE : ours ? ON_POINTWISE : of[way];
     }
     return FUL_OK;
 }
@@ -172,9 +180,10 @@ static void name_kernels(conv_op *op, bool train)
                            : op->by[pass] == ON_PATCHES   ? ful__patches_kernel()
                            : op->by[pass] == ON_STRIPS    ? ful__strips_kernel()
                            : op->by[pass] == ON_DEPTHWISE ? ful__depthwise_kernels(&op->depthwise)
+                           : op->by[pass] == ON_POINTWISE ? ful__pointwise_kernels(&op->pointwise)
                                                           : ful__dnnl_conv_kernel(op->dnnl, (ful__dnnl_pass)pass);
         length += (size_t)snprintf(op->kernels + length, sizeof op->kernels - length, length ? ", %s" : "%s", name);
-        if (op->by[pass] == ON_DEPTHWISE) return; /* names all passes at once */
+        if (op->by[pass] == ON_DEPTHWISE || op->by[pass] == ON_POINTWISE) return; /* names all passes at once */
     }
 }
 
@@ -194,6 +203,9 @@ static ful_status plan(ful__op *base, int n_max, bool train)
     if (op->by[FUL__DNNL_FWD] == ON_DEPTHWISE) {
         ful__depthwise_init(&op->depthwise, &spec.attr, spec.x, spec.y, spec.relu, spec.train);
         ful__depthwise_need(&op->depthwise, &base->need);
+    } else if (op->by[FUL__DNNL_FWD] == ON_POINTWISE) {
+        ful__pointwise_init(&op->pointwise, spec.x, spec.y, n_max, spec.train);
+        ful__pointwise_need(&op->pointwise, &base->need);
     } else {
         plan_winograd(op, n_max);
         plan_patches(op, n_max);
@@ -321,6 +333,10 @@ static ful_status forward(ful__op *base, const ful__run *run)
         ful__depthwise_forward(&op->depthwise, run, op->attr.conv.bias);
         macs = ful__depthwise_macs(&op->depthwise);
         break;
+    case ON_POINTWISE:
+        ful__pointwise_forward(&op->pointwise, run);
+        macs = ful__pointwise_macs(&op->pointwise);
+        break;
     case ON_DNNL: {
         ful__dnnl_conv_run r = dnnl_run(op, run);
         r.y = run->y;
@@ -340,6 +356,10 @@ static ful_status backward(ful__op *base, const ful__run *run)
     if (run->n == 0) return FUL_OK;
     if (op->by[FUL__DNNL_FWD] == ON_DEPTHWISE) {
         ful__depthwise_backward(&op->depthwise, run, op->attr.conv.bias);
+        return FUL_OK;
+    }
+    if (op->by[FUL__DNNL_FWD] == ON_POINTWISE) {
+        ful__pointwise_backward(&op->pointwise, run);
         return FUL_OK;
     }
     ful__dnnl_conv_run r = dnnl_run(op, run);

@@ -191,9 +191,11 @@ static void each_maps(const dw_pass *p, int64_t piece, int thread, void (*work)(
 }
 
 /* A neighbour's work on the maps; near: where they stand if not in the tensor. */
-static void neighbour(const ful__map_work *w, dw_maps *m, float *near)
+static void neighbour(const ful__map_work *w, dw_maps *m, float *near, ful_shape s)
 {
     m->at.near = near;
+    m->at.row_end = (int64_t)s.h * s.w;
+    m->at.group_end = m->at.group + 1;
     if (w) w->fn(w->op, w->run, &m->at);
 }
 
@@ -202,14 +204,14 @@ static void forward_maps(const dw_pass *p, dw_maps *m)
     const int64_t block = p->d->block, g = m->at.group;
     const float *w = p->w + g * taps_of(p->d) * block, *bias = p->bias ? p->bias + g * block : NULL;
     float *near_x = p->run->before && p->stream_x ? m->near_x : NULL, *near_y = p->run->after && p->stream_y ? m->near_y : NULL;
-    neighbour(p->run->before, m, near_x);
+    neighbour(p->run->before, m, near_x, p->d->x);
     for (int64_t i = m->at.image; i < m->at.image_end; i++) {
         const int64_t map = i * p->groups + g, k = i - m->at.image;
         const float *x = near_x ? near_x + k * p->x_map : p->run->x[0] + map * p->x_map;
         float *y = p->run->y + map * p->y_map;
         p->kernels->slide(&p->forward, x, w, bias, near_y ? near_y + k * p->y_map : y, near_y ? y : NULL);
     }
-    neighbour(p->run->after, m, near_y);
+    neighbour(p->run->after, m, near_y, p->d->y);
 }
 
 static void forward_piece(void *ctx, int64_t piece, int thread)
@@ -246,7 +248,7 @@ static void backward_maps(const dw_pass *p, dw_maps *m)
     float *near_dy = before && !before->store ? m->near_y : NULL;
     float *near_dx = after && (p->stream_x || !after->store) ? m->near_x : NULL;
     if (sums && m->first) memset(sums, 0, (size_t)size * sizeof *sums);
-    neighbour(before, m, near_dy);
+    neighbour(before, m, near_dy, p->d->y);
     for (int64_t i = m->at.image; i < m->at.image_end; i++) {
         const int64_t map = i * p->groups + g, k = i - m->at.image;
         const float *dy = near_dy ? near_dy + k * p->y_map : p->run->dy + map * p->y_map;
@@ -256,7 +258,7 @@ static void backward_maps(const dw_pass *p, dw_maps *m)
         p->kernels->slide(&p->dx, dy, p->w_dx + g * taps * block, NULL, near_dx ? near_dx + k * p->x_map : dx,
                           near_dx && after->store ? dx : NULL);
     }
-    neighbour(after, m, near_dx);
+    neighbour(after, m, near_dx, p->d->x);
 }
 
 static void backward_piece(void *ctx, int64_t piece, int thread)

@@ -148,28 +148,13 @@ static int group_of(const sep_op *s)
     return s->base.y.c / s->block % 2 == 0 ? 2 : 1;
 }
 
-typedef struct packing {
-    const float *w;
-    float *to;
-    int64_t in, width; /* of a panel */
-} packing;
-
-static void pack_panel(void *ctx, int64_t panel, int thread)
-{
-    (void)thread;
-    const packing *p = ctx;
-    float *to = p->to + panel * p->in * p->width;
-    for (int64_t c = 0; c < p->in; c++)
-        for (int64_t o = 0; o < p->width; o++) *to++ = p->w[(panel * p->width + o) * p->in + c];
-}
-
 static void pack(const sep_op *s, const ful__run *run)
 {
     const ful_conv2d_attr *d = &s->attr.depthwise.conv;
-    packing p = {.w = run->w[POINTWISE_W], .to = packed_weights(s, run, true), .in = s->mid.c, .width = group_of(s) * s->block};
     ful__depthwise_pack(run->w[DEPTHWISE_W], s->mid.c, d->kernel_h * d->kernel_w, s->block, false,
                         packed_weights(s, run, false));
-    ful__parallel_for(s->base.y.c / p.width, pack_panel, &p);
+    ful__blocked_pack(run->w[POINTWISE_W], s->mid.c, s->base.y.c, 1, s->mid.c, group_of(s) * s->block,
+                      packed_weights(s, run, true));
 }
 
 /* Run -------------------------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 
 #include "core/mem.h"
 #include "core/parallel.h"
+#include "ops/conv2d/depthwise_rows.h"
 #include "ops/slabs.h"
 
 enum { DW_KERNEL_MAX = 7, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
@@ -129,6 +130,7 @@ typedef struct dw_pass {
     const ful__depthwise *d;
     const ful__run *run;
     const dw_kernels *kernels;
+    ful__depthwise_rows_fn rows;
     dw_walk forward, dx;
     const float *w, *w_dx, *bias;
     int64_t x_map, y_map; /* floats of a map */
@@ -143,6 +145,7 @@ typedef struct dw_pass {
 static dw_pass begin(const ful__depthwise *d, const ful__run *run)
 {
     dw_pass p = {.d = d, .run = run, .kernels = SIMD_PICK(kernels), .groups = d->x.c / d->block};
+    p.rows = ful__depthwise_rows_convolve();
     p.x_map = map_floats(d, d->x);
     p.y_map = map_floats(d, d->y);
     p.together = together(d);
@@ -199,6 +202,32 @@ static void neighbour(const ful__map_work *w, dw_maps *m, float *near, ful_shape
     if (w) w->fn(w->op, w->run, &m->at);
 }
 
+/* One pass over a map: rows read where they lie are fastest; what has gaps, and the largest kernel, goes through copies. */
+static void slide(const dw_pass *p, const dw_walk *w, const float *src, const float *weights, const float *bias, float *out,
+                  float *far)
+{
+    if (w->up != 1 || w->kernel > FUL__ROWS_KERNEL_MAX) {
+        p->kernels->slide(w, src, weights, bias, out, far);
+        return;
+    }
+    const ful__depthwise_rows rows = {.x = src,
+                                      .w = weights,
+                                      .bias = bias,
+                                      .out = out,
+                                      .far = far,
+                                      .x_pitch = (int64_t)w->src_w * p->d->block,
+                                      .x_h = w->src_h,
+                                      .x_w = w->src_w,
+                                      .y_w = w->out_w,
+                                      .end = w->out_h,
+                                      .kernel = w->kernel,
+                                      .stride = w->step,
+                                      .pad_h = w->pad_h,
+                                      .pad_w = w->pad_w,
+                                      .relu = w->relu};
+    p->rows(&rows);
+}
+
 static void forward_maps(const dw_pass *p, dw_maps *m)
 {
     const int64_t block = p->d->block, g = m->at.group;
@@ -209,7 +238,7 @@ static void forward_maps(const dw_pass *p, dw_maps *m)
         const int64_t map = i * p->groups + g, k = i - m->at.image;
         const float *x = near_x ? near_x + k * p->x_map : p->run->x[0] + map * p->x_map;
         float *y = p->run->y + map * p->y_map;
-        p->kernels->slide(&p->forward, x, w, bias, near_y ? near_y + k * p->y_map : y, near_y ? y : NULL);
+        slide(p, &p->forward, x, w, bias, near_y ? near_y + k * p->y_map : y, near_y ? y : NULL);
     }
     neighbour(p->run->after, m, near_y, p->d->y);
 }
@@ -255,8 +284,8 @@ static void backward_maps(const dw_pass *p, dw_maps *m)
         if (sums) weigh(p, map, dy, sums);
         if (!p->w_dx) continue;
         float *dx = p->run->dx[0] + map * p->x_map;
-        p->kernels->slide(&p->dx, dy, p->w_dx + g * taps * block, NULL, near_dx ? near_dx + k * p->x_map : dx,
-                          near_dx && after->store ? dx : NULL);
+        slide(p, &p->dx, dy, p->w_dx + g * taps * block, NULL, near_dx ? near_dx + k * p->x_map : dx,
+              near_dx && after->store ? dx : NULL);
     }
     neighbour(after, m, near_dx, p->d->x);
 }

@@ -301,9 +301,86 @@ INLINE void FN(weigh_board)(const dw_walk *w, const float *x, const float *dy, f
     }
 }
 
+/* The columns low … high - 1 of one pixel, whose first column is x. */
+INLINE void FN(weigh_pixel)(const float *x, int64_t pitch, const float *dy, vf *sum, const int low, const int high, const int R)
+{
+    const vf g = vload(dy);
+#pragma GCC unroll 9
+    for (int k = 0; k < 3 * R; k++)
+        if (k % 3 >= low && k % 3 < high) sum[k] = vfma(vload(x + k / 3 * pitch + k % 3 * FN(BLOCK)), g, sum[k]);
+}
+
+/*
+ * The smallest kernel's sums all stay in registers, and x is read where it lies. R: the rows of x there are for a row of dy, x
+ * the first of them, sum that of the tap it meets. All columns are there, but for the first of the first pixel where `left`
+ * says so, the last of the last where `right` does.
+ */
+INLINE void FN(weigh_inside)(const dw_walk *w, const float *x, const float *dy, int first, int end, bool left, bool right,
+                             float *sum, const int R, const int S)
+{
+    const int64_t pitch = (int64_t)w->src_w * FN(BLOCK);
+    const float *from = x + ((int64_t)first * S - w->pad_w) * FN(BLOCK), *g = dy + (int64_t)first * FN(BLOCK);
+    vf s[9];
+#pragma GCC unroll 9
+    for (int k = 0; k < 3 * R; k++) s[k] = vload(sum + k * FN(BLOCK));
+    if (left) FN(weigh_pixel)(from, pitch, g, s, 1, 3, R);
+    if (left) from += S * FN(BLOCK), g += FN(BLOCK);
+    for (int i = first + left; i < end - right; i++, from += S * FN(BLOCK), g += FN(BLOCK))
+        FN(weigh_pixel)(from, pitch, g, s, 0, 3, R);
+    if (right) FN(weigh_pixel)(from, pitch, g, s, 0, 2, R);
+#pragma GCC unroll 9
+    for (int k = 0; k < 3 * R; k++) vstore(sum + k * FN(BLOCK), s[k]);
+}
+
+/* One pixel that lacks whatever columns. */
+INLINE void FN(weigh_edge)(const dw_walk *w, const float *x, const float *dy, int i, float *sum, const int R, const int S)
+{
+    const int at = i * S - w->pad_w;
+    const vf g = vload(dy + i * FN(BLOCK));
+    for (int k = 0; k < 3 * R; k++) {
+        const int column = at + k % 3;
+        if (column < 0 || column >= w->src_w) continue;
+        float *to = sum + k * FN(BLOCK);
+        vstore(to, vfma(vload(x + ((int64_t)(k / 3) * w->src_w + column) * FN(BLOCK)), g, vload(to)));
+    }
+}
+
+INLINE void FN(weigh_line)(const dw_walk *w, const float *x, const float *dy, float *sum, const int R, const int S)
+{
+    int first = (w->pad_w + S - 1) / S, end = w->src_w + w->pad_w >= 3 ? (w->src_w + w->pad_w - 3) / S + 1 : 0;
+    if (first > w->out_w) first = w->out_w;
+    if (end > w->out_w) end = w->out_w;
+    if (end < first) end = first;
+    const bool inside = first < end, left = inside && first == 1 && w->pad_w == 1;
+    const bool right = inside && end == w->out_w - 1 && end * S - w->pad_w + 2 == w->src_w;
+    first -= left;
+    end += right;
+    for (int i = 0; i < first; i++) FN(weigh_edge)(w, x, dy, i, sum, R, S);
+    if (inside) FN(weigh_inside)(w, x, dy, first, end, left, right, sum, R, S);
+    for (int i = end; i < w->out_w; i++) FN(weigh_edge)(w, x, dy, i, sum, R, S);
+}
+
+INLINE void FN(weigh_three)(const dw_walk *w, const float *x, const float *dy, float *sum, const int S)
+{
+    const int64_t pitch = (int64_t)w->src_w * FN(BLOCK);
+    for (int y = 0; y < w->out_h; y++, dy += (int64_t)w->out_w * FN(BLOCK)) {
+        const int top = y * S - w->pad_h, skip = top < 0 ? -top : 0, end = w->src_h - top < 3 ? w->src_h - top : 3;
+        const float *from = x + (top + skip) * pitch;
+        float *to = sum + skip * 3 * FN(BLOCK);
+        if (end - skip == 3)
+            FN(weigh_line)(w, from, dy, to, 3, S);
+        else if (end - skip == 2)
+            FN(weigh_line)(w, from, dy, to, 2, S);
+        else if (end - skip == 1)
+            FN(weigh_line)(w, from, dy, to, 1, S);
+    }
+}
+
 INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, float *sum, const int K, const int S)
 {
-    if (FN(board_fits)(w, K, S))
+    if (K == 3)
+        FN(weigh_three)(w, x, dy, sum, S);
+    else if (FN(board_fits)(w, K, S))
         FN(weigh_board)(w, x, dy, sum, K, S);
     else
         FN(weigh_tiles)(w, x, dy, sum, K, S);
@@ -337,16 +414,8 @@ static TARGET void FN(slide)(const dw_walk *w, const float *src, const float *we
         FN(slide_block_up)(w, src, weights, out, far, 3);
     else if (w->up == 2)
         FN(slide_block_up)(w, src, weights, out, far, 5);
-    else if (w->kernel == 3 && w->step == 1)
-        FN(slide_block)(w, src, weights, bias, out, far, 3, 1);
-    else if (w->kernel == 3)
-        FN(slide_block)(w, src, weights, bias, out, far, 3, 2);
-    else if (w->kernel == 7)
-        FN(slide_block)(w, src, weights, bias, out, far, 7, 1);
-    else if (w->step == 1)
-        FN(slide_block)(w, src, weights, bias, out, far, 5, 1);
     else
-        FN(slide_block)(w, src, weights, bias, out, far, 5, 2);
+        FN(slide_block)(w, src, weights, bias, out, far, 7, 1);
     if (far) vfence();
 }
 

@@ -20,12 +20,7 @@
 
 /* TILE_FLOATS: of the maps of x, of y in a tile. STRIP_ROWS: pixels of one product, so that three blocks of them stay in the
  * first-level cache. */
-enum {
-    TILE_FLOATS = 1 << 14,
-    STRIP_ROWS = 5 * FUL__BLOCKED_ROWS,
-    CHANNELS_MAX = 512,
-    SUM_FLOATS = 1024
-};
+enum { TILE_FLOATS = 1 << 14, STRIP_ROWS = 5 * FUL__BLOCKED_ROWS, CHANNELS_MAX = 512, SUM_FLOATS = 1024 };
 
 bool ful__pointwise_fits(const ful_conv2d_attr *a, ful_shape x)
 {

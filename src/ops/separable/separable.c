@@ -18,29 +18,14 @@
 #include "ops/conv2d/blocked.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/depthwise.h"
+#include "ops/conv2d/depthwise_rows.h"
 
 /* Floats of mid: what a tile may have, and what it should have, so that it stays in the first-level cache beside a panel of
  * weights. */
-enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_KERNEL_MAX = 5 };
+enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12 };
 
 /* Pieces a thread gets of a run. */
 enum { SEP_PIECES = 4 };
-
-/* Rows first … end - 1 of the output of one map of B channels. */
-typedef struct sep_rows {
-    const float *x, *w, *bias; /* the map; [k*k][B]; [B] */
-    float *out;
-    int64_t x_pitch; /* floats between its rows */
-    int x_h, x_w, y_w, first, end, kernel, stride, pad_h, pad_w;
-    bool relu;
-} sep_rows;
-
-typedef struct sep_kernels {
-    void (*depthwise)(const sep_rows *p);
-} sep_kernels;
-
-#define SIMD_KERNELS "ops/separable/separable_kernels.h"
-#include "ops/simd_levels.h"
 
 typedef struct sep_op {
     ful__op base;
@@ -163,7 +148,7 @@ static void pack(const sep_op *s, const ful__run *run)
 typedef struct sep_pass {
     const sep_op *s;
     const ful__run *run;
-    const sep_kernels *kernels;
+    ful__depthwise_rows_fn depthwise;
     ful__blocked_fn product;
     const float *w_depthwise, *w_pointwise;
     int group;                                      /* blocks of output channels side by side */
@@ -190,7 +175,8 @@ static void make_mid(const sep_pass *p, const sep_part *part, int64_t pixels, fl
     const ful_shape x = s->base.x[0];
     const int64_t block = s->block, blocks = x.c / block, map = (int64_t)x.h * x.w * block,
                   taps = (int64_t)a->kernel_h * a->kernel_w;
-    sep_rows rows = {.x_pitch = x.w * block, .x_h = x.h, .x_w = x.w, .y_w = s->mid.w, .first = part->first, .end = part->end};
+    ful__depthwise_rows rows = {
+        .x_pitch = x.w * block, .x_h = x.h, .x_w = x.w, .y_w = s->mid.w, .first = part->first, .end = part->end};
     rows.kernel = a->kernel_h;
     rows.stride = a->stride_h;
     rows.pad_h = a->pad_h;
@@ -201,7 +187,7 @@ static void make_mid(const sep_pass *p, const sep_part *part, int64_t pixels, fl
         rows.w = p->w_depthwise + b * taps * block;
         rows.bias = p->run->w[DEPTHWISE_B] + b * block;
         rows.out = mid + (b * pixels + part->at) * block;
-        p->kernels->depthwise(&rows);
+        p->depthwise(&rows);
     }
 }
 
@@ -279,7 +265,8 @@ static void cut(sep_pass *p)
 static ful_status forward(ful__op *op, const ful__run *run)
 {
     const sep_op *s = (const sep_op *)op;
-    sep_pass p = {.s = s, .run = run, .kernels = SIMD_PICK(kernels), .product = ful__blocked_multiply(), .group = group_of(s)};
+    sep_pass p = {.s = s, .run = run, .product = ful__blocked_multiply(), .group = group_of(s)};
+    p.depthwise = ful__depthwise_rows_convolve();
     if (run->n == 0) return FUL_OK;
     if (run->repack) pack(s, run);
     p.w_depthwise = packed_weights(s, run, false);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Depthwise convolution of one map [h][w][B] of B channels, LANES of them at a time. Compiled once a CPU level.
+ * Depthwise convolution of one map [h][w][B] of B channels, LANES of them at a time: what depthwise_rows.h does not do.
+ * Compiled once a CPU level.
  *
  * The rows of the source that an output row needs stand in a ring of K rows in the first-level cache, with zeros where the
  * padding would be. So the inner loops know no borders. Each vector of the ring serves up

@@ -281,6 +281,7 @@ static void backward_tile(const pw_pass *p, pw_tile *t)
  */
 typedef struct pieces {
     const pw_pass *p;
+    bool by_place;
     int64_t step;
     void (*work)(const pw_pass *p, pw_tile *t);
 } pieces;
@@ -289,13 +290,14 @@ static void work_piece(void *ctx, int64_t piece, int thread)
 {
     const pieces *s = ctx;
     for (int64_t chunk = piece; chunk < s->p->chunks; chunk += s->step)
-        each_tile(s->p, chunk, s->step < s->p->chunks ? piece : thread, s->work);
+        each_tile(s->p, chunk, s->by_place ? piece : thread, s->work);
 }
 
 static void run_tiles(const pw_pass *p, void (*work)(const pw_pass *p, pw_tile *t))
 {
-    const bool enough = p->d->near == 0 || ful_threads_get() <= p->d->near;
-    pieces s = {p, enough || p->d->near > p->chunks ? p->chunks : p->d->near, work};
+    const int64_t places = p->d->near;
+    pieces s = {.p = p, .by_place = places > 0 && places < ful_threads_get(), .step = p->chunks, .work = work};
+    if (s.by_place && places < s.step) s.step = places;
     ful__parallel_for(s.step, work_piece, &s);
 }
 

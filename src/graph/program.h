@@ -25,7 +25,7 @@ typedef struct ful__home {
 typedef struct ful__tensor {
     ful_shape shape;
     ful__layout layout;
-    int home; /* -1: none, it is not kept */
+    int home;        /* -1: none, it is not kept */
     int first, last; /* written at, last read at (first if never) */
     int last_reads;  /* operands that read it at `last` */
 } ful__tensor;

@@ -66,8 +66,9 @@ typedef struct ful__cost {
  * it has written. It takes images in ful__map_chunks(n) shares, each block of a share in one piece and its images in order, any
  * number of them a call, or so many pixels of one image; so sums taken by share do not depend on the threads.
  *
- * near: where those maps stand in the cache, one after the other, blocks near_block floats apart; NULL: in the tensor. sum_x and sum_dy read near instead of x
- * and dy; make_y writes near beside y, which it then stores past the caches; make_dx writes near instead of dx[0].
+ * near: where those maps stand in the cache, one after the other, blocks near_block floats apart; NULL: in the tensor. sum_x
+ * and sum_dy read near instead of x and dy; make_y writes near beside y, which it then stores past the caches; make_dx writes
+ * near instead of dx[0].
  *
  * Where the operation behind batch-norm is the only one to read its output and can have it made again (need.again), that is not
  * kept: y is NULL, make_y writes near alone, and in backward run->again makes maps of it once more.

@@ -87,7 +87,7 @@ bench-publish: ## what was measured last into bench/results, doc/performance.md 
 bench-study: build ## how a study of 1,000 to 10,000 made-up runs grows: time and memory a run (1.5 minutes, 0.5 GB in TMPDIR)
 	@python3 bench/many_runs.py $(FULCRUM) --out build/many_runs.json
 
-bench-images: build ## how reading grows with the images of a set, up to ImageNet's 1.28 million (4 minutes, 6 GB in TMPDIR)
+bench-images: build ## how reading grows with the images of a set, up to ImageNet's 1.28 million (2 minutes, 3 GB in TMPDIR)
 	@python3 bench/many_images.py $(FULCRUM) --out build/many_images.json
 
 install: build ## program, libraries, headers, CMake package, fulcrum.pc, man page (PREFIX, DESTDIR)

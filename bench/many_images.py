@@ -12,7 +12,6 @@ import random
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -71,17 +70,17 @@ def measure(fulcrum, folder, images):
     run = os.path.join(folder, "run.yaml")
     with open(run, "w", encoding="ascii") as f:
         f.write(f"data: {{name: imagenet, path: {json.dumps(path)}, size: {SIDE}, decode: stream, augment: [crop4, flip]}}\nnet: {{arch: linear}}\n")
-    info = json.loads(subprocess.run([fulcrum, "data", "info", path, "--name", "imagenet", "--json"], check=True, capture_output=True).stdout)
-    row["info_says"] = next(s["images"] for s in info["splits"] if s["split"] == "train")
-    packed = os.path.join(folder, "packed")
-    for stage, command in (("info", ["data", "info", path, "--name", "imagenet", "--quiet"]),
-                           ("pack", ["data", "pack", path, "--name", "imagenet", "--out", packed, "--quiet"])):
-        seconds, memory = timed([fulcrum] + command)
+    packed, said = os.path.join(folder, "packed"), {}
+    for stage, command in (("info", ["data", "info", path, "--name", "imagenet", "--json"]),
+                           ("pack", ["data", "pack", path, "--name", "imagenet", "--out", packed, "--quiet"]),
+                           ("start", ["train", run, "--probe", "1"])):
+        with tempfile.TemporaryFile("w+") as out:
+            seconds, memory = timed([fulcrum] + command, out)
+            out.seek(0)
+            said[stage] = out.read()
         row[stage + "_s"], row[stage + "_bytes"] = round(seconds, 3), memory
-    probe = [fulcrum, "train", run, "--probe", "1"]
-    said = subprocess.run(probe, check=True, capture_output=True, text=True)
-    _, row["start_bytes"] = timed(probe)
-    row["start_s"] = float(re.search(r"([0-9.]+) s to begin", said.stdout + said.stderr).group(1))
+    row["info_says"] = next(s["images"] for s in json.loads(said["info"])["splits"] if s["split"] == "train")
+    row["start_s"] = float(re.search(r"([0-9.]+) s to begin", said["start"]).group(1))  # without the probe's own second
     shutil.rmtree(packed)
     shutil.rmtree(path)
     return row
@@ -101,7 +100,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("fulcrum")
     parser.add_argument("--images", default="12800,128000,1281167")
-    parser.add_argument("--folder", help="where the made-up sets go (default: a temporary folder, removed at the end; 6 GB for a million images)")
+    parser.add_argument("--folder", help="where the made-up sets go (default: a temporary folder, removed at the end; 3 GB for a million images)")
     parser.add_argument("--out")
     args = parser.parse_args()
     folder = args.folder or tempfile.mkdtemp(prefix="fulcrum-images-")

@@ -112,10 +112,10 @@ def make_study(folder, seeds):
     return plan, study
 
 
-def timed(command):
-    """Seconds and peak bytes of a command that must succeed."""
+def timed(command, out=subprocess.DEVNULL):
+    """Seconds and peak bytes of a command that must succeed; `out` is a file for what it prints."""
     begin = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    child = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE)
     message = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     if status:

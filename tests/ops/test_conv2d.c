@@ -292,10 +292,11 @@ static int strips_alone(const shape *s)
     ful__op *op = r.op;
     const ful_shape y = op->y, flat = {1, 1, 1};
     const ful__layout x_layout = x.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC;
+    const ful__layout y_layout = y.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC;
     const int64_t cx = N * ful__count(x), cy = N * ful__count(y), cw = op->params[0].count;
     int bad = 0;
     double *w[2] = {as_doubles(r.w[0], cw, flat, FUL__NHWC), NULL};
-    double *in = as_doubles(r.x, cx, x, x_layout), *dy = as_doubles(r.dy, cy, y, FUL__BLOCKED);
+    double *in = as_doubles(r.x, cx, x, x_layout), *dy = as_doubles(r.dy, cy, y, y_layout);
     double *out = calloc((size_t)cy, sizeof *out), *dx = calloc((size_t)cx, sizeof *dx),
            *dw[2] = {calloc((size_t)cw, sizeof *dw[0])};
     const ful__ref ref = {.op = op, .attr = &a, .n = N, .x = {in}, .y = out, .dy = dy, .dx = {dx}, .w = w, .dw = dw};

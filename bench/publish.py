@@ -16,8 +16,8 @@ import table
 
 FILES = {"bench.json": ["bench.json", "table.txt", "ratios.svg"], "scaling.json": ["scaling.json", "scaling.svg"]}  # document: what belongs to it
 PROFILED = ["train resnet18", "train resnet20", "train dwnet", "train resnet20-moe", "infer1 resnet20", "infer128 resnet18"]
-README_CASES = ["train resnet18", "train resnet20", "train dwnet", "train resnet20-moe", "layer 1024", "infer1 resnet20", "infer128 resnet18",
-                "memory resnet18"]
+README_CASES = ["train resnet18", "train resnet20", "train dwnet", "train resnet20-moe", "train vit_tiny", "layer 1024", "infer1 resnet20",
+                "infer1 dwnet", "infer128 resnet18", "infer128 vit_tiny", "memory resnet18"]
 
 
 def name_of(row):
@@ -34,13 +34,17 @@ def heading(doc, cpu):
     return f"### {level_of(doc)}: {cpu}"
 
 
+def verdict(rows):
+    """How many targets are met, and which are not."""
+    missed = [r for r in rows if not r["met"]]
+    return f"{len(rows) - len(missed)} of {len(rows)} targets met." + (
+        " Missed: " + "; ".join(f"{name_of(r)} at {100 * r['reached']:.0f} % of its target" for r in missed) + "." if missed else "")
+
+
 def results_block(doc):
     rows = table.make_rows(doc)
     out = [heading(doc, doc["machine"]["cpu"]), ""] + ["- " + line for line in table.header(doc)] + ["", table.as_markdown(rows)]
-    missed = [r for r in rows if not r["met"]]
-    out.append(f"{len(rows) - len(missed)} of {len(rows)} targets met." + (
-        " Missed: " + "; ".join(f"{name_of(r)} at {100 * r['reached']:.0f} % of its target" for r in missed) + "."
-        if missed else ""))
+    out.append(verdict(rows))
     failed = {f"{case}: {variant}: {why}" for case, c in doc["cases"].items() for variant, why in c.get("failed", {}).items()}
     out += [""] + [f"- could not run {f}" for f in sorted(failed)] if failed else []
     out += ["", *(f"- {note}" for note in table.memory_notes(doc))]
@@ -79,7 +83,7 @@ def readme_block(docs):
     for doc in docs:
         m = doc["machine"]
         out.append(f"- **{level_of(doc)}**: {m['cpu']}, {m['threads']} threads, load {m['load'][0]:.1f}, medians of {table.turns_of(doc)} interleaved turns, "
-                   + ", ".join(f"{k} {v}" for k, v in doc["versions"].items()) + f" ({doc['date']})")
+                   + ", ".join(f"{k} {v}" for k, v in doc["versions"].items()) + f" ({doc['date']}). {verdict(table.make_rows(doc))}")
     made = [{(r["case"], name_of(r)): table.cells_of(r) for r in table.make_rows(doc) if r["case"] in README_CASES} for doc in docs]
     rows = list(dict.fromkeys(row for cells in made for row in cells))
     out += ["", "| work | " + " | ".join(f"{level_of(doc)}: Fulcrum, beside, ratio (range)" for doc in docs) + " |", "|---|" + "---|" * len(docs)]

@@ -64,14 +64,14 @@ TARGET static inline __m256i lanes(int n)
 /* Inlined for each number of rows. Masked moves of a part of a tile are much slower than plain ones. The steps are unrolled,
  * and b_step is a constant where it can be, because the processor has few instructions to spare beside the multiplications. */
 TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__gemm_tile *t, const int R, const int64_t a_step,
-                                                                   const int64_t b_step)
+                                                                   const int64_t b_step, const bool copies)
 {
     const bool whole = t->cols == NR;
     const __m256i mask_l = lanes(t->cols), mask_r = lanes(t->cols - 8);
     const __m256 zero = _mm256_setzero_ps();
     EACH_ROW(DECLARE)
     FETCH_ALL(t->next_c, t->next_c_at, t->c_fetches, _MM_HINT_T0);
-    FETCH_ALL(t->next_b, t->next_b_at, t->b_fetches, _MM_HINT_T1);
+    FETCH_ALL(t->next, t->next_at, t->fetches, _MM_HINT_T1);
     if (t->start == FUL__GEMM_FROM_C && whole) {
         EACH_ROW(FROM_C)
     } else if (t->start == FUL__GEMM_FROM_C) {
@@ -81,10 +81,15 @@ TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__ge
         EACH_ROW(FROM_BIAS)
     }
     const float *b = t->b;
+    float *copy = t->b_copy;
     const int64_t k = t->k;
 #pragma GCC unroll 8
     for (int64_t p = 0, q = 0; p < k; p++, q += a_step, b += b_step) {
         const __m256 b_l = _mm256_loadu_ps(b), b_r = _mm256_loadu_ps(b + 8);
+        if (copies) {
+            _mm256_store_ps(copy + p * NR, b_l);
+            _mm256_store_ps(copy + p * NR + 8, b_r);
+        }
         EACH_ROW(STEP)
     }
     if (whole) {
@@ -95,10 +100,10 @@ TARGET static inline __attribute__((always_inline)) void tile_avx2(const ful__ge
 }
 
 #define CASE(n) \
-    case n: tile_avx2(t, n, a_step, b_step); break;
+    case n: tile_avx2(t, n, a_step, b_step, copies); break;
 
 TARGET static inline __attribute__((always_inline)) void run_rows(const ful__gemm_tile *t, const int64_t a_step,
-                                                                  const int64_t b_step)
+                                                                  const int64_t b_step, const bool copies)
 {
     switch (t->rows) {
         CASE(1)
@@ -106,65 +111,69 @@ TARGET static inline __attribute__((always_inline)) void run_rows(const ful__gem
         CASE(3)
         CASE(4)
         CASE(5)
-    default: tile_avx2(t, MR, a_step, b_step);
+    default: tile_avx2(t, MR, a_step, b_step, copies);
     }
 }
 
-TARGET static void run_avx2(const ful__gemm_tile *t)
+TARGET static void run_tile(const ful__gemm_tile *t)
 {
-    if (t->b_stride != NR)
-        run_rows(t, t->a ? STRIP : 1, t->b_stride);
+    if (t->b_copy)
+        run_rows(t, t->a ? STRIP : 1, t->b_stride, true);
+    else if (t->b_stride != NR)
+        run_rows(t, t->a ? STRIP : 1, t->b_stride, false);
     else if (t->a)
-        run_rows(t, STRIP, NR);
+        run_rows(t, STRIP, NR, false);
     else
-        run_rows(t, 1, NR);
+        run_rows(t, 1, NR, false);
 }
 
-/* 8 x 8 in registers: pairs, then fours, then halves of a register change places. */
-TARGET static inline __attribute__((always_inline)) void square_avx2(__m256 x[8])
+#include "ops/gemm/gemm_tiles.h"
+
+/* 8 x 8 in registers: x[i] holds four steps of line i and of line i + 4, x[i + 4] the next four; pairs change places, then
+ * pairs of pairs, and no half of a register crosses over. Unrolled, or x would lie in memory. */
+TARGET static inline __attribute__((always_inline)) void square_avx2(const __m256 x[8], float *to, int64_t stride,
+                                                                     const int steps)
 {
     __m256 y[8];
-    for (int i = 0; i < 8; i += 2) {
-        y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
-        y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 4) {
+        const __m256 a = _mm256_unpacklo_ps(x[i], x[i + 1]), b = _mm256_unpacklo_ps(x[i + 2], x[i + 3]);
+        const __m256 c = _mm256_unpackhi_ps(x[i], x[i + 1]), d = _mm256_unpackhi_ps(x[i + 2], x[i + 3]);
+        y[i] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0));
+        y[i + 1] = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2));
+        y[i + 2] = _mm256_shuffle_ps(c, d, _MM_SHUFFLE(1, 0, 1, 0));
+        y[i + 3] = _mm256_shuffle_ps(c, d, _MM_SHUFFLE(3, 2, 3, 2));
     }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            const __m256d low = _mm256_castps_pd(y[i + j]), high = _mm256_castps_pd(y[i + j + 2]);
-            x[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, high));
-            x[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
-        }
-    for (int j = 0; j < 4; j++) {
-        const __m256 low = x[j], high = x[j + 4];
-        x[j] = _mm256_permute2f128_ps(low, high, 0x20);
-        x[j + 4] = _mm256_permute2f128_ps(low, high, 0x31);
-    }
+#pragma GCC unroll 8
+    for (int i = 0; i < steps; i++) _mm256_storeu_ps(to + i * stride, y[i]);
 }
 
-/* Of eight lines from step p: `there` of them, and lanes of zeros for the others. */
-TARGET static inline __attribute__((always_inline)) void load_lines(__m256 x[8], const float *const *line, int count, int64_t p)
+/* Lines i and i + 4 from step p, `there` of the lines, and zeros for the others. */
+TARGET static inline __attribute__((always_inline)) __m256 load_pair(const float *const *line, int i, int there, int64_t p)
 {
-    for (int i = 0; i < 8; i++) x[i] = i < count ? _mm256_loadu_ps(line[i] + p) : _mm256_setzero_ps();
+    const __m128 low = i < there ? _mm_loadu_ps(line[i] + p) : _mm_setzero_ps();
+    const __m128 high = i + 4 < there ? _mm_loadu_ps(line[i + 4] + p) : _mm_setzero_ps();
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+
+TARGET static inline __attribute__((always_inline)) int64_t squares_avx2(float *to, int64_t stride, const float *const *line,
+                                                                         const int there, int64_t k)
+{
+    int64_t p = 0;
+    for (; p + 8 <= k; p += 8, to += 8 * stride) {
+        __m256 x[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) x[i] = load_pair(line, i % 4, there, p + i / 4 * 4);
+        square_avx2(x, to, stride, 8);
+    }
+    return p;
 }
 
 TARGET static void transpose_avx2(float *to, int64_t stride, const float *const *line, int count, int64_t k)
 {
-    __m256 x[8];
-    int64_t p = 0;
-    for (; p + 8 <= k; p += 8, to += 8 * stride) {
-        if (count == 8)
-            load_lines(x, line, 8, p);
-        else
-            load_lines(x, line, count, p);
-        square_avx2(x);
-        for (int i = 0; i < 8; i++) _mm256_storeu_ps(to + i * stride, x[i]);
-    }
-    const int left = (int)(k - p);
-    if (left == 0) return;
-    const __m256i there = lanes(left);
-    for (int i = 0; i < 8; i++) x[i] = i < count ? _mm256_maskload_ps(line[i] + p, there) : _mm256_setzero_ps();
-    square_avx2(x);
-    for (int i = 0; i < left; i++) _mm256_storeu_ps(to + i * stride, x[i]);
+    int64_t p = count == 8 ? squares_avx2(to, stride, line, 8, k) : squares_avx2(to, stride, line, count, k);
+    for (; p < k; p++)
+        for (int i = 0; i < 8; i++) to[p * stride + i] = i < count ? line[i][p] : 0;
 }
 
 const ful__gemm_level ful__gemm_avx2 = {
@@ -175,7 +184,7 @@ const ful__gemm_level ful__gemm_avx2 = {
     .kc = KC,
     .tiles = TILES,
     .a_in_place = true,
-    .run = run_avx2,
+    .run = run_tiles,
     .lanes = 8,
     .transpose = transpose_avx2,
     .copy_panel = copy_panel,

@@ -49,12 +49,12 @@ void ful__gemm_pack_strip(const ful__gemm_level *level, const ful__gemm_side *si
 
 /* The loops -------------------------------------------------------------------------------------------------------------- */
 
+/* Where the cache lines of what is fetched ahead begin, from their first value. */
 typedef struct next_lines {
     int64_t a[FUL__GEMM_KC_MAX + 1], c[FUL__GEMM_KC_MAX + 1],
         b[FUL__GEMM_NR_MAX * (FUL__GEMM_KC_MAX / FUL__GEMM_LINE) + FUL__GEMM_KC_MAX + 1];
     int64_t a_count, b_count, c_count;
-    int64_t a_row;   /* cache lines of a step of A, where lines are steps */
-    int64_t c_ahead; /* tiles from one of C to the one fetched meanwhile: memory takes so long */
+    int64_t a_row; /* cache lines of a step of A, where lines are steps; of a row's k otherwise */
 } next_lines;
 
 enum { TILES_MAX = 32 };
@@ -63,13 +63,12 @@ enum { TILES_MAX = 32 };
 typedef struct rows_part {
     const ful__gemm_level *level;
     const ful__gemm_block *x;
-    int64_t tiles, first[TILES_MAX + 1]; /* tile i is rows first[i]..first[i+1] */
+    ful__gemm_tiles tiles;
+    int64_t first[TILES_MAX + 1]; /* tile i is rows first[i]..first[i+1] */
     int64_t k0, k;
-    int64_t next_m, next_k0;   /* where the rows and steps begin that come next, or -1 */
-    int64_t c_panels, c_tiles; /* from a tile to the one of C that is fetched meanwhile */
-    bool a_ahead;              /* every other tile fetches steps of A, where lines are steps: */
-    int64_t a_share, a_begin;  /* so many, from the so manieth such tile on */
-    int64_t b_share;           /* lines of the next panel of B that come with each tile, or with each that fetches none of A */
+    int64_t next_m, next_k0; /* where the rows and steps begin that come next, or -1 */
+    int64_t b_share;         /* lines of the next panel of B that come with each tile that fetches any */
+    int64_t c_panels;        /* panels from a tile to the one of C that is fetched meanwhile */
     ful__gemm_start start;
     bool last;         /* steps */
     float *a, *b;      /* room to pack into */
@@ -84,12 +83,14 @@ static float *tile_of(const rows_part *at, int64_t tile)
 
 static void cut_tiles(rows_part *at, int64_t m0, int64_t m1)
 {
-    at->tiles = ful__divide_up(m1 - m0, at->level->mr);
-    for (int64_t i = 0; i < at->tiles; i++) {
-        ful__share(m1 - m0, at->tiles, i, &at->first[i], &at->first[i + 1]);
+    const int64_t tiles = ful__divide_up(m1 - m0, at->level->mr);
+    for (int64_t i = 0; i < tiles; i++) {
+        ful__share(m1 - m0, tiles, i, &at->first[i], &at->first[i + 1]);
         at->first[i] += m0;
     }
-    at->first[at->tiles] = m1;
+    at->first[tiles] = m1;
+    at->tiles.count = tiles;
+    at->tiles.first = at->first;
 }
 
 /* Rows of A as they lie, where the kernel takes them so. Not where they lie a multiple of 4 kB apart: all of them would share a
@@ -106,13 +107,13 @@ static void copy_tiles(const rows_part *at)
 {
     const ful__gemm_level *level = at->level;
     const ful__gemm_side *side = &at->x->a;
-    int64_t whole = at->tiles;
+    int64_t whole = at->tiles.count;
     while (whole > 0 && side->units - at->first[whole - 1] < level->strip) whole--;
     if (side->index)
         level->copy_strips(at->a, side->x, side->ld, side->index + at->k0, at->k, at->first, whole);
     else
         level->copy_strips(at->a, line_of(side, at->k0), side->ld, NULL, at->k, at->first, whole);
-    for (int64_t i = whole; i < at->tiles; i++)
+    for (int64_t i = whole; i < at->tiles.count; i++)
         ful__gemm_pack_strip(level, side, at->first[i], (int)(at->first[i + 1] - at->first[i]), at->k0, at->k, tile_of(at, i),
                              level->strip);
 }
@@ -125,8 +126,8 @@ static void add_sums(const rows_part *at)
     const int64_t *first = at->first;
     for (int64_t p = 0; p < at->k; p += FUL__GEMM_SUM_ROWS) {
         level->sum_strips(at->a + p * level->strip, at->k * level->strip, ful__at_most(FUL__GEMM_SUM_ROWS, at->k - p),
-                          at->tiles, sums);
-        for (int64_t i = 0; i < at->tiles; i++)
+                          at->tiles.count, sums);
+        for (int64_t i = 0; i < at->tiles.count; i++)
             for (int64_t m = first[i]; m < first[i + 1]; m++) at->x->a_sums[m] += sums[i * level->strip + m - first[i]];
     }
 }
@@ -137,11 +138,11 @@ static void take_tiles(const rows_part *at)
     const ful__gemm_side *side = &at->x->a;
     const int64_t *first = at->first;
     if (at->row) {
-        for (int64_t m = first[0]; m < first[at->tiles]; m++) at->row[m - first[0]] = line_of(side, m) + at->k0;
+        for (int64_t m = first[0]; m < first[at->tiles.count]; m++) at->row[m - first[0]] = line_of(side, m) + at->k0;
         return;
     }
     if (!side->along_k) copy_tiles(at);
-    for (int64_t i = 0; side->along_k && i < at->tiles; i++)
+    for (int64_t i = 0; side->along_k && i < at->tiles.count; i++)
         ful__gemm_pack_strip(at->level, side, first[i], (int)(first[i + 1] - first[i]), at->k0, at->k, tile_of(at, i),
                              at->level->strip);
     if (at->x->a_sums) add_sums(at);
@@ -149,21 +150,26 @@ static void take_tiles(const rows_part *at)
 
 /* Fetching ahead --------------------------------------------------------------------------------------------------------- */
 
-/* Where the cache lines of a tile of C (and of what the epilogue takes or leaves beside it), of a panel of B and of a tile's
- * width of A begin, from their first value; what is over, again the first. */
-static void list_lines(const rows_part *at, next_lines *out)
+/* Of a tile of C, and of what the epilogue takes or leaves beside it. */
+static void list_lines_of_c(const rows_part *at, next_lines *out)
+{
+    const ful__gemm_block *x = at->x;
+    int64_t count = 0;
+    for (int64_t i = 0; i < at->level->mr; i++)
+        for (int64_t j = 0; j < at->level->nr; j += FUL__GEMM_LINE) out->c[count++] = i * x->ldc + j;
+    const float *other = !at->last ? NULL : x->slope ? x->slope : x->times ? x->times : x->slope_of;
+    const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)x->c) / (intptr_t)sizeof *other);
+    for (int64_t i = 0; other && i < lines && count < at->k; i++) out->c[count++] = away + out->c[i];
+    out->c_count = ful__at_most(at->k, count);
+    for (; count <= at->k; count++) out->c[count] = 0;
+}
+
+/* Of a panel of B. */
+static void list_lines_of_b(const rows_part *at, next_lines *out)
 {
     const ful__gemm_block *x = at->x;
     const int64_t nr = at->level->nr, k = at->k;
     int64_t count = 0;
-    for (int64_t i = 0; i < at->level->mr; i++)
-        for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE) out->c[count++] = i * x->ldc + j;
-    const float *other = !at->last ? NULL : x->slope ? x->slope : x->times ? x->times : x->slope_of;
-    const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)x->c) / (intptr_t)sizeof *other);
-    for (int64_t i = 0; other && i < lines && count < k; i++) out->c[count++] = away + out->c[i];
-    out->c_count = ful__at_most(k, count);
-    for (; count <= k; count++) out->c[count] = 0;
-    count = 0;
     if (x->b_packed)
         for (int64_t i = 0; i < k * nr; i += FUL__GEMM_LINE) out->b[count++] = i;
     else if (x->b.along_k)
@@ -173,100 +179,83 @@ static void list_lines(const rows_part *at, next_lines *out)
         for (int64_t j = 0; j < nr; j += FUL__GEMM_LINE)
             for (int64_t p = 0; p < k; p++) out->b[count++] = line_of(&x->b, at->k0 + p) - line_of(&x->b, at->k0) + j;
     out->b_count = count;
-    for (int64_t i = 0; i <= k; i++) out->b[count++] = 0;
-    const int64_t row = ful__at_least(
-        1, ful__at_most(k, ful__divide_up(ful__at_most(x->m1 - x->m0, at->level->tiles * at->level->mr), FUL__GEMM_LINE)));
-    for (count = 0; count <= k; count++)
-        out->a[count] = x->a.along_k ? 0 : count / row * x->a.ld + count % row * FUL__GEMM_LINE;
-    out->a_row = row;
-    out->a_count = ful__at_most(k, at->level->mr * ful__divide_up(k, FUL__GEMM_LINE));
-    count = 0;
-    for (int64_t i = 0; x->a.along_k && i < at->level->mr; i++)
-        for (int64_t p = 0; p < k && count < k; p += FUL__GEMM_LINE) out->a[count++] = i * x->a.ld + p;
-    out->c_ahead = k > 0 ? ful__divide_up(at->level->kc, k) : 1;
+    memset(out->b + count, 0, (size_t)(k + 1) * sizeof *out->b);
 }
 
-static void fetch_also(ful__gemm_tile *tile, const float *from, const int64_t *at, int64_t count)
+/* Of a tile's width of A where its lines are steps: as many whole steps of all rows as are no more than k lines; otherwise of
+ * a tile's rows. */
+static void list_lines_of_a(const rows_part *at, next_lines *out)
 {
-    tile->next_b = from;
-    tile->next_b_at = at;
-    tile->b_fetches = count;
+    const ful__gemm_block *x = at->x;
+    const int64_t mr = at->level->mr, k = at->k, rows = ful__at_most(x->m1 - x->m0, at->level->tiles * mr);
+    int64_t count = 0;
+    out->a_row = ful__at_least(1, ful__divide_up(x->a.along_k ? k : rows, FUL__GEMM_LINE));
+    for (int64_t line = 0; count + out->a_row <= k && (!x->a.along_k || line < mr); line++)
+        for (int64_t i = 0; i < out->a_row; i++) out->a[count++] = line * x->a.ld + i * FUL__GEMM_LINE;
+    out->a_count = count;
+    for (; count <= k; count++) out->a[count] = 0;
 }
 
-/* What every tile of a part fetches of A, B and C. Steps of A are fetched by the last tiles that can, a few each: a burst would
- * hold up the loads of a tile, and what comes too early is gone again. */
+static ful__gemm_lines no_lines(const rows_part *at)
+{
+    return (ful__gemm_lines){.from = at->x->c, .at = at->lines->b + at->lines->b_count};
+}
+
+/*
+ * What the tiles of a part fetch, apart from B: later tiles of C, as memory takes so long; and of A, where lines are steps,
+ * those steps that come next. Every other tile fetches some of them, beginning with the one from which on the rest will do: a
+ * burst would hold up the loads of a tile, and what comes too early is gone again.
+ */
 static void plan_fetches(rows_part *at)
 {
     const ful__gemm_block *x = at->x;
     const next_lines *l = at->lines;
-    const int64_t panels = ful__divide_up(x->n1 - x->n0, at->level->nr), slots = panels * (at->tiles / 2);
-    at->c_panels = l->c_ahead / at->tiles;
-    at->c_tiles = l->c_ahead % at->tiles;
-    at->a_ahead = at->next_m >= 0 && !x->a.index && !x->a.along_k && slots > 0 && l->a_row <= at->k;
-    if (at->a_ahead) {
-        at->a_share = ful__at_most(at->k / l->a_row, ful__divide_up(at->k, slots));
-        at->a_begin = ful__at_least(0, slots - ful__divide_up(at->k, at->a_share));
+    const int64_t tiles = at->tiles.count, slots = ful__divide_up(x->n1 - x->n0, at->level->nr) * (tiles / 2);
+    const int64_t c_ahead = at->k > 0 ? ful__divide_up(at->level->kc, at->k) : 1;
+    at->c_panels = c_ahead / tiles;
+    at->tiles.c_tiles = c_ahead % tiles;
+    at->tiles.tile.next_c_at = l->c;
+    at->tiles.tile.c_fetches = l->c_count;
+    at->tiles.streams = 1;
+    at->tiles.lines[1] = no_lines(at);
+    if (at->next_m >= 0 && !x->a.index && !x->a.along_k && slots > 0 && l->a_count > 0) {
+        const int64_t most = l->a_count / l->a_row, steps = ful__at_most(most, ful__divide_up(at->k, slots));
+        at->tiles.streams = 2;
+        at->tiles.lines[1] = (ful__gemm_lines){.from = line_of(&x->a, at->next_k0) + at->next_m,
+                                               .at = l->a,
+                                               .step = steps * x->a.ld,
+                                               .share = steps * l->a_row,
+                                               .left = at->k * l->a_row,
+                                               .wait = ful__at_least(0, slots - ful__divide_up(at->k, steps))};
     }
-    at->b_share = ful__at_most(at->k, ful__divide_up(l->b_count, at->a_ahead ? ful__divide_up(at->tiles, 2) : at->tiles));
+    at->b_share = ful__at_most(at->k, ful__divide_up(l->b_count, ful__divide_up(tiles, at->tiles.streams)));
 }
 
-/* Rows of A that are packed next, during the last panel. */
-static void fetch_rows_of_a(const rows_part *at, int64_t number, ful__gemm_tile *tile)
+/* Rows of A that are packed next, a tile's with each. */
+static ful__gemm_lines rows_of_a(const rows_part *at)
 {
     const ful__gemm_side *a = &at->x->a;
-    if (at->next_m == at->first[0] && !a->index && !at->row && a->along_k)
-        fetch_also(tile, line_of(a, at->first[number]) + at->next_k0, at->lines->a, at->lines->a_count);
+    const next_lines *l = at->lines;
+    if (at->next_m != at->first[0] || a->index || at->row || !a->along_k || l->a_count == 0) return no_lines(at);
+    return (ful__gemm_lines){.from = line_of(a, at->first[0]) + at->next_k0,
+                             .at = l->a,
+                             .step = at->level->mr * a->ld,
+                             .share = l->a_count,
+                             .left = (at->first[at->tiles.count] - at->first[0]) * l->a_row};
 }
 
-/* Steps of A, tile `number` of the panel from column n being one of those that fetch some. */
-static void fetch_steps_of_a(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
-{
-    const ful__gemm_side *a = &at->x->a;
-    const int64_t slot = (n - at->x->n0) / at->level->nr * (at->tiles / 2) + number / 2;
-    const int64_t step = (slot - at->a_begin) * at->a_share, steps = ful__at_most(at->a_share, at->k - step);
-    if (step >= 0 && steps > 0)
-        fetch_also(tile, line_of(a, at->next_k0 + step) + at->next_m, at->lines->a, steps * at->lines->a_row);
-}
-
-/* Share `number` of the next panel of B, which begins with column n. */
-static void fetch_next_b(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
+/* The panel of B that begins with column n. */
+static ful__gemm_lines panel_of_b(const rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
-    const int64_t first = number * at->b_share, count = ful__at_most(at->b_share, at->lines->b_count - first);
-    if (count <= 0) return;
-    const float *from;
+    ful__gemm_lines lines = {.at = at->lines->b, .share = at->b_share, .left = at->lines->b_count};
     if (x->b_packed)
-        from = x->b_packed + n * x->b_k + at->k0 * at->level->nr;
+        lines.from = x->b_packed + n * x->b_k + at->k0 * at->level->nr;
     else if (x->b.along_k)
-        from = line_of(&x->b, n) + at->k0;
+        lines.from = line_of(&x->b, n) + at->k0;
     else
-        from = line_of(&x->b, at->k0) + n;
-    fetch_also(tile, from, at->lines->b + first, count);
-}
-
-/* Tile `number` of the panel from column n: a tile of C that comes after it, and a share of what is packed next. */
-static void fetch_next(const rows_part *at, int64_t n, int64_t number, ful__gemm_tile *tile)
-{
-    static const int64_t nothing[FUL__GEMM_KC_MAX + 1];
-    const ful__gemm_block *x = at->x;
-    const int64_t next = n + at->level->nr;
-    int64_t c_tile = number + at->c_tiles, c_panel = n + at->c_panels * at->level->nr;
-    if (c_tile >= at->tiles) {
-        c_tile -= at->tiles;
-        c_panel += at->level->nr;
-    }
-    tile->next_b = tile->c; /* is near */
-    tile->next_b_at = nothing;
-    tile->b_fetches = 0;
-    tile->next_c_at = at->lines->c;
-    tile->next_c = x->c + at->first[c_tile] * x->ldc + (c_panel < x->n1 ? c_panel : n);
-    tile->c_fetches = at->lines->c_count;
-    if (at->a_ahead && number % 2 == 1)
-        fetch_steps_of_a(at, n, number, tile);
-    else if (next < x->n1)
-        fetch_next_b(at, next, at->a_ahead ? number / 2 : number, tile);
-    else
-        fetch_rows_of_a(at, number, tile);
+        lines.from = line_of(&x->b, at->k0) + n;
+    return lines;
 }
 
 /* The panels ------------------------------------------------------------------------------------------------------------- */
@@ -281,19 +270,25 @@ static bool reads_b_in_place(const ful__gemm_level *level, const ful__gemm_block
     return x->m1 - x->m0 <= level->mr && !x->b_packed && !x->b.along_k && !x->b.index && !x->a_sums;
 }
 
-/* The panel of B from column n: where it was packed, where it is if it is used once as it lies, or packed now. */
-static const float *panel_of(const rows_part *at, int64_t n, int64_t *stride)
+/* The panel of B from column n: where it was packed; where it is, if it is used once as it lies, or if the first tile can make
+ * the copy for the others; or packed now. */
+static void take_panel(rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
+    ful__gemm_tile *tile = &at->tiles.tile;
     const int nr = at->level->nr;
-    *stride = nr;
-    if (x->b_packed) return x->b_packed + n * x->b_k + at->k0 * nr;
-    if (reads_b_in_place(at->level, x) && x->b.units - n >= nr) {
-        *stride = x->b.ld;
-        return line_of(&x->b, at->k0) + n;
+    tile->b = at->b;
+    tile->b_stride = nr;
+    tile->b_copy = NULL;
+    if (x->b_packed) {
+        tile->b = x->b_packed + n * x->b_k + at->k0 * nr;
+    } else if (!x->b.along_k && !x->b.index && x->b.units - n >= nr) {
+        tile->b = line_of(&x->b, at->k0) + n;
+        tile->b_stride = x->b.ld;
+        tile->b_copy = at->tiles.count > 1 ? at->b : NULL;
+    } else {
+        ful__gemm_pack_strip(at->level, &x->b, n, (int)ful__at_most(nr, x->n1 - n), at->k0, at->k, at->b, nr);
     }
-    ful__gemm_pack_strip(at->level, &x->b, n, (int)ful__at_most(nr, x->n1 - n), at->k0, at->k, at->b, nr);
-    return at->b;
 }
 
 /* Of finished sums, of a few tiles at a time: enough to keep the processor busy, few enough to be in the L1 cache. */
@@ -313,24 +308,29 @@ static void run_epilogue(const ful__gemm_block *x, int64_t m0, int64_t m1, int64
         ful__act_forward_rows(x->act, c, c, x->ldc, rows, cols);
 }
 
-static void run_panel(const rows_part *at, int64_t n)
+static bool has_epilogue(const ful__gemm_block *x)
+{
+    return x->act != FUL_ACT_NONE || x->slope || x->times;
+}
+
+static void run_panel(rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
-    ful__gemm_tile tile = {.cols = (int)ful__at_most(at->level->nr, x->n1 - n), .k = at->k, .ldc = x->ldc, .start = at->start};
-    tile.bias = x->bias ? x->bias + n : NULL;
-    tile.b = panel_of(at, n, &tile.b_stride);
-    for (int64_t i = 0, done = 0; i < at->tiles; i++) {
-        tile.rows = (int)(at->first[i + 1] - at->first[i]);
-        if (at->row)
-            tile.a_row = at->row + (at->first[i] - at->first[0]);
-        else
-            tile.a = tile_of(at, i);
-        tile.c = x->c + at->first[i] * x->ldc + n;
-        fetch_next(at, n, i, &tile);
-        at->level->run(&tile);
-        if (!at->last || (i + 1 < at->tiles && i + 1 - done < EPILOGUE_TILES)) continue;
-        run_epilogue(x, at->first[done], at->first[i + 1], n, tile.cols);
-        done = i + 1;
+    ful__gemm_tiles *tiles = &at->tiles;
+    const int64_t nr = at->level->nr, at_once = at->last && has_epilogue(x) ? EPILOGUE_TILES : tiles->count;
+    tiles->tile.cols = (int)ful__at_most(nr, x->n1 - n);
+    tiles->tile.bias = x->bias ? x->bias + n : NULL;
+    tiles->tile.c = x->c + at->first[0] * x->ldc + n;
+    for (int i = 0; i < 2; i++) {
+        const int64_t away = (at->c_panels + i) * nr;
+        tiles->c_panel[i] = n + away < x->n1 ? away : 0;
+    }
+    take_panel(at, n);
+    tiles->lines[0] = n + nr < x->n1 ? panel_of_b(at, n + nr) : rows_of_a(at);
+    for (int64_t i = 0, end; i < tiles->count; i = end) {
+        end = ful__at_most(i + at_once, tiles->count);
+        at->level->run(tiles, i, end);
+        if (at->last) run_epilogue(x, at->first[i], at->first[end], n, tiles->tile.cols);
     }
 }
 
@@ -362,7 +362,11 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
         at.k0 = x->k0 + begin;
         at.k = end - begin;
         at.last = i == blocks - 1;
-        list_lines(&at, &lines);
+        at.tiles.tile = (ful__gemm_tile){.a = in_place ? NULL : a, .a_row = row, .k = at.k, .ldc = x->ldc, .start = at.start};
+        at.tiles.a_tile = at.k * level->strip;
+        list_lines_of_a(&at, &lines);
+        list_lines_of_b(&at, &lines);
+        list_lines_of_c(&at, &lines);
         for (int64_t m = x->m0; m < x->m1; m += rows) {
             at.next_m = m + rows < x->m1 ? m + rows : at.last ? -1 : x->m0;
             at.next_k0 = m + rows < x->m1 ? at.k0 : x->k0 + end;

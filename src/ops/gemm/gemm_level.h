@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The micro-kernels: one tile of C, at most mr x nr, over a block of k, from strips of A and B that lie k-major. A kernel
+ * The micro-kernels: tiles of C, each at most mr x nr, over a block of k, from strips of A and B that lie k-major. A kernel
  * starts each element's chain from 0, from the bias or from C, and goes on with one fused multiply-add for each p in ascending
  * order: a further k block that starts from C continues the same chain, so the way k is cut does not show in the bits.
  */
@@ -8,6 +8,7 @@
 #define FUL_OPS_GEMM_LEVEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -29,17 +30,38 @@ typedef struct ful__gemm_tile {
     const float *const *a_row; /* [rows] each row of A where it lies, [k] */
     const float *b;            /* [k][nr], b_stride from k to k */
     int64_t b_stride;
+    float *b_copy; /* [k][nr] receives B, when not NULL: cols is nr then */
     float *c;
     int64_t ldc;
     ful__gemm_start start;
     const float *bias; /* [cols] */
-    /* What comes next and is brought into the L2 cache meanwhile, lines at next_c + next_c_at[p], p < c_fetches, and at next_b
-     * + next_b_at[p], p < b_fetches: a later tile of C, and a share of the next panel of B, or of A. Both lists go on to one
-     * more than whichever count is larger, with any addresses. */
-    int64_t c_fetches, b_fetches; /* at most k */
-    const float *next_c, *next_b;
-    const int64_t *next_c_at, *next_b_at;
+    /* What comes next and is brought nearer meanwhile, lines at next_c + next_c_at[p], p < c_fetches, and at next + next_at[p],
+     * p < fetches: a later tile of C, and what will be packed. Both lists go on to one more than whichever count is larger,
+     * with any addresses. */
+    int64_t c_fetches, fetches; /* at most k */
+    const float *next_c, *next;
+    const int64_t *next_c_at, *next_at;
 } ful__gemm_tile;
+
+/* Lines that the tiles of a panel fetch, `share` with each, once `wait` of them are over: from + at[0], from + at[1] …; the
+ * next tile goes on in the list where `step` is 0, otherwise it begins the list again, from `step` floats further on. */
+typedef struct ful__gemm_lines {
+    const float *from;
+    const int64_t *at;
+    int64_t step, share, left, wait;
+} ful__gemm_lines;
+
+/* The tiles of a panel of C, one below the other. A panel of B that lies elsewhere is copied by the first of them. */
+typedef struct ful__gemm_tiles {
+    int64_t count;
+    const int64_t *first; /* [count + 1] tile i is rows first[i]..first[i+1] of C, counted from any row */
+    ful__gemm_tile tile;  /* the first: rows is not used; a_row goes on to all rows */
+    int64_t a_tile;       /* floats from one packed tile of A to the next */
+    int64_t c_tiles;      /* tiles from one of C to the one fetched meanwhile, */
+    int64_t c_panel[2];   /* in a panel so many floats away, or if the tiles of that are over, so many */
+    int streams;          /* 1, or 2 that take turns */
+    ful__gemm_lines lines[2];
+} ful__gemm_tiles;
 
 typedef struct ful__gemm_level {
     const char *name;
@@ -48,7 +70,8 @@ typedef struct ful__gemm_level {
     int kc;    /* longest block of k, a multiple of FUL__GEMM_SUM_ROWS: a panel of B and a tile of A are in the L1 cache */
     int tiles; /* of A that are taken at a time, and so share a packed panel of B: they are in the L2 cache */
     bool a_in_place; /* the kernel takes rows of A where they lie */
-    void (*run)(const ful__gemm_tile *tile);
+    /* tiles begin..end, after those before them (gemm_tiles.h) */
+    void (*run)(ful__gemm_tiles *tiles, int64_t begin, int64_t end);
     /* to[p*stride + i] = line[i][p], i < count, p < k; 0 for count <= i < lanes (a divisor of nr) */
     int lanes;
     void (*transpose)(float *to, int64_t stride, const float *const *line, int count, int64_t k);

@@ -9,7 +9,7 @@ enum { MR = 4, NR = 8, STRIP = 8, VECTOR = 4, KC = 192, TILES = 20 };
 #define TARGET
 #include "ops/gemm/gemm_copies.h"
 
-static void run_scalar(const ful__gemm_tile *t)
+static void run_tile(const ful__gemm_tile *t)
 {
     for (int i = 0; i < t->rows; i++) {
         float *c = t->c + i * t->ldc;
@@ -20,10 +20,13 @@ static void run_scalar(const ful__gemm_tile *t)
             const float a = t->a[p * STRIP + i];
             const float *b = t->b + p * t->b_stride;
             for (int j = 0; j < NR; j++) sum[j] = fmaf(a, b[j], sum[j]);
+            for (int j = 0; j < NR && t->b_copy; j++) t->b_copy[p * NR + j] = b[j];
         }
         for (int j = 0; j < t->cols; j++) c[j] = sum[j];
     }
 }
+
+#include "ops/gemm/gemm_tiles.h"
 
 /* By squares, so that both sides stay in cache. */
 static void transpose_scalar(float *to, int64_t stride, const float *const *line, int count, int64_t k)
@@ -43,7 +46,7 @@ const ful__gemm_level ful__gemm_scalar = {
     .strip = STRIP,
     .kc = KC,
     .tiles = TILES,
-    .run = run_scalar,
+    .run = run_tiles,
     .lanes = NR,
     .transpose = transpose_scalar,
     .copy_panel = copy_panel,

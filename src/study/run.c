@@ -22,6 +22,7 @@
 #include "core/time.h"
 #include "study/child.h"
 #include "study/jobs.h"
+#include "train/config.h"
 
 enum { POLL_NS = 5 * 1000 * 1000 };
 
@@ -71,32 +72,38 @@ static void tell(runner *r, int run, const char *event, const char *message)
 
 /* ---- what is there already ---- */
 
-/* The run's configuration file: written once; a different one with results beside it is refused. */
+/* A run that was begun with a configuration of another meaning is refused. */
+static ful_status check_begun(const ful_study *s, const char *folder, const char *path, const ful_config *config)
+{
+    ful__config_change change;
+    const ful_status status = ful__config_check_stored(path, config, &change);
+    if (status != FUL_OK) return ful__fail_context(status, "cannot continue the study in %s", s->folder);
+    FUL_FAIL_IF(
+        change.found, FUL_ERR_CONFIG,
+        "cannot continue the study in %s: %s was begun with another configuration: %s is %s in %s, and %s in the plan now; "
+        "use another folder",
+        s->folder, folder, change.key, change.was, path, change.is);
+    return FUL_OK;
+}
+
+/* The run's configuration file: written by this version, where the run is not finished, as one that begins or goes on. */
 static ful_status settle_config(runner *r, int run, bool *finished)
 {
     ful_study *s = r->study;
-    char *path = NULL, *result = NULL, *folder = NULL, *text = NULL, *old = NULL;
-    size_t bytes = 0;
+    char *path = NULL, *result = NULL, *folder = NULL, *text = NULL;
     ful_config config;
+    ful_status status = FUL_OK;
     ful__study_config(s, arm_of(r, run), seed_of(r, run), &config);
-    ful_status status = ful_config_write(&config, &text);
-    if (status == FUL_OK) status = ful__study_path(s, arm_of(r, run), seed_of(r, run), ".yaml", &path);
-    if (status == FUL_OK) status = ful__study_path(s, arm_of(r, run), seed_of(r, run), "/result.json", &result);
-    if (status == FUL_OK) status = ful__study_path(s, arm_of(r, run), seed_of(r, run), "", &folder);
-    if (status == FUL_OK) {
-        *finished = ful__path_exists(result);
-        const bool begun = ful__path_exists(path) && ful__path_exists(folder);
-        if (begun) status = ful__file_read(path, 1 << 20, &old, &bytes);
-        if (status == FUL_OK && begun && strcmp(old, text) != 0)
-            status = ful__fail(
-                FUL_ERR_CONFIG,
-                "cannot continue the study in %s: %s was begun with another configuration (see %s); use another folder",
-                s->folder, folder, path);
-        else if (status == FUL_OK && !begun)
-            status = ful__file_write(path, text, strlen(text));
-    }
+    FUL_TRY_GOTO(status, done, ful__study_path(s, arm_of(r, run), seed_of(r, run), ".yaml", &path));
+    FUL_TRY_GOTO(status, done, ful__study_path(s, arm_of(r, run), seed_of(r, run), "/result.json", &result));
+    FUL_TRY_GOTO(status, done, ful__study_path(s, arm_of(r, run), seed_of(r, run), "", &folder));
+    if (ful__path_exists(path) && ful__path_exists(folder)) FUL_TRY_GOTO(status, done, check_begun(s, folder, path, &config));
+    *finished = ful__path_exists(result);
+    if (*finished) goto done;
+    FUL_TRY_GOTO(status, done, ful_config_write(&config, &text));
+    FUL_TRY_GOTO(status, done, ful__file_write(path, text, strlen(text)));
+done:
     ful_free(text);
-    ful__free(old);
     ful__free(path);
     ful__free(result);
     ful__free(folder);
@@ -113,6 +120,11 @@ static ful_status prepare_folders(ful_study *s)
         ful__free(path);
         if (status != FUL_OK) return status;
     }
+    return FUL_OK;
+}
+
+static ful_status write_plan(const ful_study *s)
+{
     char *plan = NULL, *text = NULL;
     FUL_TRY(ful__path_join(&plan, s->folder, "plan.yaml"));
     ful_status status = ful__yaml_write(s->plan, &text);
@@ -296,28 +308,24 @@ static ful_status choose_jobs(runner *r, ful__jobs *j)
     return before.threads ? FUL_OK : ful__jobs_record(r->study, j);
 }
 
-static ful_status prepare(runner *r)
+/* Chooses how many runs at once. */
+static ful_status prepare(runner *r, ful__jobs *j)
 {
     char text[512];
-    double *work = NULL;
-    ful__jobs j = {.cores = ful__machine_cores(), .free_bytes = ful__machine_free_bytes(), .work = r->work};
-    FUL_TRY(ful__calloc(&work, (size_t)r->study->n_arms, sizeof *work, "work of arms"));
-    ful_status status = ful__jobs_account(r->study, work, &j.run_bytes, &j.heaviest);
-    if (status == FUL_OK) status = fill_queue(r, work);
-    ful__free(work);
-    j.n_runs = r->n_queue;
-    if (status != FUL_OK || r->n_queue == 0 || stop_asked(r)) return status;
-    FUL_TRY(choose_jobs(r, &j));
-    r->jobs = j.chosen.jobs;
-    r->threads = j.chosen.threads;
-    ful__jobs_text(&j, text, sizeof text);
+    j->n_runs = r->n_queue;
+    j->work = r->work;
+    if (r->n_queue == 0 || stop_asked(r)) return FUL_OK;
+    FUL_TRY(choose_jobs(r, j));
+    r->jobs = j->chosen.jobs;
+    r->threads = j->chosen.threads;
+    ful__jobs_text(j, text, sizeof text);
     tell(r, r->queue[0], "jobs", text);
     return FUL_OK;
 }
 
-static ful_status run_all(runner *r)
+static ful_status run_all(runner *r, ful__jobs *j)
 {
-    FUL_TRY(prepare(r));
+    FUL_TRY(prepare(r, j));
     for (int i = 0; i < r->n_queue && !stop_asked(r); i++) {
         wait_for(r, r->jobs - 1);
         if (!stop_asked(r)) FUL_TRY(start(r, r->queue[i]));
@@ -326,6 +334,34 @@ static ful_status run_all(runner *r)
     FUL_FAIL_IF(stop_asked(r), FUL_ERR_INTERRUPTED, "the study in %s was interrupted: the same command goes on where it was",
                 r->study->folder);
     return FUL_OK;
+}
+
+/* What there is to do. A folder of another study is refused here, before anything of it is written over. */
+static ful_status settle(runner *r, ful__jobs *j)
+{
+    double *work = NULL;
+    FUL_TRY(ful__calloc(&r->queue, (size_t)r->runs, sizeof *r->queue, "a queue of runs"));
+    FUL_TRY(ful__calloc(&r->work, (size_t)r->runs, sizeof *r->work, "a queue of runs"));
+    FUL_TRY(ful__calloc(&work, (size_t)r->study->n_arms, sizeof *work, "work of arms"));
+    ful_status status = prepare_folders(r->study);
+    if (status == FUL_OK) status = ful__jobs_account(r->study, work, &j->run_bytes, &j->heaviest);
+    if (status == FUL_OK) status = fill_queue(r, work);
+    if (status == FUL_OK) status = write_plan(r->study);
+    ful__free(work);
+    return status;
+}
+
+/* Judges what is there, after an interrupt or a failure too. */
+static ful_status judge(ful_study *study)
+{
+    json_t *results = NULL;
+    FUL_TRY(ful__study_collect(study, &results));
+    ful_status status = ful__study_judge(study, results);
+    if (status == FUL_OK) status = ful__study_save(study, results);
+    json_decref(study->judged);
+    study->judged = status == FUL_OK ? results : NULL;
+    if (status != FUL_OK) json_decref(results);
+    return status;
 }
 
 ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_options *options)
@@ -337,28 +373,21 @@ ful_status ful_study_run(ful_study *study, const char *folder, const ful_study_o
     FUL_TRY(ful__strdup(&copy, folder));
     ful__free(study->folder);
     study->folder = copy;
-    FUL_TRY(prepare_folders(study));
 
     runner *r;
+    ful__jobs j = {.cores = ful__machine_cores(), .free_bytes = ful__machine_free_bytes()};
     FUL_TRY(ful__calloc(&r, 1, sizeof *r, "runner"));
     r->study = study;
     r->options = options;
     r->runs = study->n_arms * study->n_seeds;
     r->began = r->spoke = ful__seconds();
-    ful_status status = ful__calloc(&r->queue, (size_t)r->runs, sizeof *r->queue, "a queue of runs");
-    if (status == FUL_OK) status = ful__calloc(&r->work, (size_t)r->runs, sizeof *r->work, "a queue of runs");
-    if (status == FUL_OK) status = run_all(r);
+    ful_status status = settle(r, &j);
+    const bool settled = status == FUL_OK;
+    if (settled) status = run_all(r, &j);
     if (r->running) stop_children(r);
     ful__free(r->queue);
     ful__free(r->work);
     ful__free(r);
-
-    json_t *results = NULL;
-    ful_status saved = ful__study_collect(study, &results);
-    if (saved == FUL_OK) saved = ful__study_judge(study, results);
-    if (saved == FUL_OK) saved = ful__study_save(study, results);
-    json_decref(study->judged);
-    study->judged = saved == FUL_OK ? results : NULL;
-    if (saved != FUL_OK) json_decref(results);
-    return status != FUL_OK ? status : saved;
+    const ful_status judged = settled ? judge(study) : FUL_OK;
+    return status != FUL_OK ? status : judged;
 }

@@ -409,19 +409,28 @@ static ful_status put_block(ful__yaml *root, const char *name, const ful__key *k
     return ful__yaml_put(root, name, block);
 }
 
+ful_status ful__config_tree(const ful_config *config, ful__yaml **out)
+{
+    ful__yaml *moe = NULL;
+    ful_status status = FUL_OK;
+    FUL_TRY(ful__yaml_new(FUL__YAML_MAP, NULL, out));
+    FUL_TRY_GOTO(status, failed, put_block(*out, "data", data_keys, &config->data));
+    FUL_TRY_GOTO(status, failed, put_block(*out, "net", net_keys, &config->net));
+    FUL_TRY_GOTO(status, failed, ful__config_write_moe(&config->net, &moe));
+    FUL_TRY_GOTO(status, failed, ful__yaml_put(*out, "moe", moe));
+    FUL_TRY_GOTO(status, failed, put_block(*out, "train", train_keys, &config->train));
+    return FUL_OK;
+failed:
+    ful__yaml_destroy(out);
+    return status;
+}
+
 ful_status ful_config_write(const ful_config *config, char **yaml_out)
 {
-    ful__yaml *root = NULL, *moe = NULL;
-    ful_status status = FUL_OK;
+    ful__yaml *root = NULL;
     *yaml_out = NULL;
-    FUL_TRY(ful__yaml_new(FUL__YAML_MAP, NULL, &root));
-    FUL_TRY_GOTO(status, done, put_block(root, "data", data_keys, &config->data));
-    FUL_TRY_GOTO(status, done, put_block(root, "net", net_keys, &config->net));
-    FUL_TRY_GOTO(status, done, ful__config_write_moe(&config->net, &moe));
-    FUL_TRY_GOTO(status, done, ful__yaml_put(root, "moe", moe));
-    FUL_TRY_GOTO(status, done, put_block(root, "train", train_keys, &config->train));
-    FUL_TRY_GOTO(status, done, ful__yaml_write(root, yaml_out));
-done:
+    FUL_TRY(ful__config_tree(config, &root));
+    const ful_status status = ful__yaml_write(root, yaml_out);
     ful__yaml_destroy(&root);
     return status;
 }

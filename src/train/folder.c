@@ -12,9 +12,10 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "ops/conv2d/choices.h"
+#include "train/config.h"
 #include "train/run.h"
 
-enum { ROWS_MAX_BYTES = 1 << 30, CONFIG_MAX_BYTES = 1 << 20 };
+enum { ROWS_MAX_BYTES = 1 << 30, CHOICES_MAX_BYTES = 1 << 20 };
 
 ful_status ful__folder_path(const ful__run *run, const char *name, char **out)
 {
@@ -88,7 +89,7 @@ ful_status ful__folder_read_choices(const ful__run *run)
     FUL_TRY(ful__folder_path(run, choices_name, &path));
     ful_status status = FUL_OK;
     if (run->options.resume && ful__path_exists(path)) {
-        status = ful__file_read(path, CONFIG_MAX_BYTES, &text, &bytes);
+        status = ful__file_read(path, CHOICES_MAX_BYTES, &text, &bytes);
         if (status == FUL_OK) status = ful__conv_choices_add(text, path);
     }
     ful__free(text);
@@ -107,65 +108,18 @@ ful_status ful__folder_write_choices(const ful__run *run)
 
 /* Configuration ------------------------------------------------------------------------------------------------------------ */
 
-/* Keys that say where and how fast, not what: a run may go on with others. Sizes of 0 are still to be filled. */
-static void take_free_keys(ful_config *to, const ful_config *from)
-{
-    memcpy(to->data.path, from->data.path, sizeof to->data.path);
-    memcpy(to->data.cache, from->data.cache, sizeof to->data.cache);
-    to->data.workers = from->data.workers;
-    to->train.threads = from->train.threads;
-    if (from->net.height == 0) to->net.height = 0;
-    if (from->net.in_channels == 0) to->net.in_channels = 0;
-    if (from->net.classes == 0) to->net.classes = 0;
-}
-
-/* The first line in which two texts differ, without its line break; "" at the end. */
-static void first_difference(const char *a, const char *b, char *line_a, char *line_b, size_t bytes)
-{
-    size_t start = 0;
-    for (size_t i = 0; a[i] && a[i] == b[i]; i++)
-        if (a[i] == '\n') start = i + 1;
-    a += start;
-    b += start;
-    snprintf(line_a, bytes, "%.*s", (int)strcspn(a, "\n"), a);
-    snprintf(line_b, bytes, "%.*s", (int)strcspn(b, "\n"), b);
-}
-
-static ful_status compare_text(const ful__run *run, const ful_config *stored)
-{
-    char *was = NULL, *is = NULL, line_was[100], line_is[100];
-    ful_status status = FUL_OK;
-    FUL_TRY_GOTO(status, done, ful_config_write(stored, &was));
-    FUL_TRY_GOTO(status, done, ful_config_write(&run->config, &is));
-    if (strcmp(was, is) == 0) goto done;
-    first_difference(was, is, line_was, line_is, sizeof line_was);
-    status = ful__fail(FUL_ERR_CONFIG,
-                       "cannot resume in '%s': its config.yaml has '%s', the configuration now '%s'; they must agree",
-                       run->folder, line_was + strspn(line_was, " "), line_is + strspn(line_is, " "));
-done:
-    ful__free(was);
-    ful__free(is);
-    return status;
-}
-
 ful_status ful__folder_compare_config(ful__run *run)
 {
-    char *path = NULL, *text = NULL;
-    size_t bytes = 0;
-    ful_config *stored = NULL;
-    ful_status status = FUL_OK;
-    FUL_TRY_GOTO(status, done, ful__folder_path(run, "config.yaml", &path));
-    if (!ful__path_exists(path)) goto done;
-    FUL_TRY_GOTO(status, done, ful__calloc(&stored, 1, sizeof *stored, "a configuration"));
-    FUL_TRY_GOTO(status, done, ful__file_read(path, CONFIG_MAX_BYTES, &text, &bytes));
-    FUL_TRY_GOTO(status, done, ful_config_parse(path, text, stored));
-    take_free_keys(stored, &run->config);
-    FUL_TRY_GOTO(status, done, compare_text(run, stored));
-done:
+    char *path = NULL;
+    ful__config_change change = {.found = false};
+    FUL_TRY(ful__folder_path(run, "config.yaml", &path));
+    const ful_status status = ful__path_exists(path) ? ful__config_check_stored(path, &run->config, &change) : FUL_OK;
     ful__free(path);
-    ful__free(text);
-    ful__free(stored);
-    return status;
+    FUL_TRY(status);
+    FUL_FAIL_IF(change.found, FUL_ERR_CONFIG,
+                "cannot resume in '%s': %s is %s in its config.yaml, and %s in the configuration now; they must agree",
+                run->folder, change.key, change.was, change.is);
+    return FUL_OK;
 }
 
 /* Cleaning --------------------------------------------------------------------------------------------------------------- */

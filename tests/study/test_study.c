@@ -200,13 +200,101 @@ static void finished_runs_are_kept(void **state)
     assert_string_equal(ful__json_string(cell, "verdict"), "helps");
     assert_true(fabs(ful__json_number(cell, "p_flip") - 0.125) < 1e-12);
     json_decref(root);
+}
 
+/* Writes the text of a begun run's configuration again, with each line that has `find` in it left out or replaced. */
+static void edit_config(const char *name, const char *find, const char *replace)
+{
+    char *text = NULL, edited[16384] = "";
+    size_t bytes = 0;
+    bool found = false;
+    assert_int_equal(ful__file_read(in_folder(name), 1 << 20, &text, &bytes), FUL_OK);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        const bool here = strstr(line, find) != NULL;
+        found = found || here;
+        assert_true(strlen(edited) + strlen(line) + strlen(replace) + 2 < sizeof edited);
+        strcat(edited, here ? replace : line);
+        if (!here || *replace) strcat(edited, "\n");
+    }
+    ful__free(text);
+    assert_true(found);
+    assert_int_equal(ful__file_write(in_folder(name), edited, strlen(edited)), FUL_OK);
+}
+
+/* An older version wrote fewer keys, in another order, with other words for the same numbers: what counts is the meaning. */
+static void a_study_of_an_older_version_goes_on(void **state)
+{
+    (void)state;
+    seen s;
+    int missing;
+    char *text = NULL;
+    size_t bytes = 0;
+    setenv("FAKE_FAIL", "moe:2", 1); /* begun, and not finished */
+    assert_int_equal(run_plan(plan_text, 2, &s, &missing), FUL_OK);
+    assert_int_equal(missing, 1);
+    unsetenv("FAKE_FAIL");
+    static const char *const runs[] = {"out/runs/moe/seed1.yaml", "out/runs/moe/seed2.yaml", "out/runs/dense/seed4.yaml"};
+    for (int i = 0; i < 3; i++) {
+        edit_config(runs[i], "  collapse_stop: ", "");
+        edit_config(runs[i], "  layer_scale: ", "");
+        edit_config(runs[i], "  lr: ", "  # a comment\n  lr: 1e-1");
+        edit_config(runs[i], "  workers: ", "  workers: 2"); /* how fast, not what */
+    }
+    assert_int_equal(run_plan(plan_text, 2, &s, &missing), FUL_OK);
+    assert_int_equal(s.kept, 7);
+    assert_int_equal(s.done, 1);
+    assert_int_equal(missing, 0);
+    /* The run that was trained now has this version's whole configuration; those that were finished keep theirs. */
+    assert_int_equal(ful__file_read(in_folder(runs[1]), 1 << 20, &text, &bytes), FUL_OK);
+    assert_non_null(strstr(text, "  collapse_stop: "));
+    ful__free(text);
+    assert_int_equal(ful__file_read(in_folder(runs[0]), 1 << 20, &text, &bytes), FUL_OK);
+    assert_null(strstr(text, "  collapse_stop: "));
+    ful__free(text);
+}
+
+/* Another value is refused by name, and nothing of the study that is there is written over. */
+static void another_study_in_the_folder_is_refused(void **state)
+{
+    static const struct {
+        const char *run, *find, *replace, *expected;
+    } cases[] = {
+        {"out/runs/moe/seed1.yaml", "  epochs: ", "  epochs: 4", "train.epochs is 4 in "},
+        {"out/runs/dense/seed3.yaml", "    hidden: ", "    hidden: 20", "moe[0].hidden is 20 in "},
+        {"out/runs/dense/seed3.yaml", "  augment: ", "  augment: [flip]", "data.augment is [flip] in "},
+        {"out/runs/dense/seed3.yaml", "  augment: ", "  augment: [flip]", ", and [] in the plan now"},
+        {"out/runs/moe/seed1.yaml", "  epochs: ", "  epochs: many", "must be a whole number"},
+        {"out/runs/moe/seed1.yaml", "  epochs: ", "  from_the_future: 1", "there is no such key"},
+    };
+    (void)state;
+    seen s;
+    char *plan = NULL, *text = NULL, *results = NULL;
+    size_t bytes = 0;
+    assert_int_equal(run_plan(plan_text, 3, &s, NULL), FUL_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(ful__file_read(in_folder(cases[i].run), 1 << 20, &text, &bytes), FUL_OK);
+        edit_config(cases[i].run, cases[i].find, cases[i].replace);
+        assert_int_equal(run_plan(plan_text, 1, &s, NULL), FUL_ERR_CONFIG);
+        if (!strstr(ful_error_message(), cases[i].expected) || !strstr(ful_error_message(), "cannot continue the study in "))
+            fail_msg("case %zu: '%s' lacks '%s'", i, ful_error_message(), cases[i].expected);
+        assert_int_equal(ful__file_write(in_folder(cases[i].run), text, bytes), FUL_OK);
+        ful__free(text);
+    }
+    assert_int_equal(ful__file_read(in_folder("out/plan.yaml"), 1 << 20, &plan, &bytes), FUL_OK);
+    assert_int_equal(ful__file_read(in_folder("out/study.json"), 1 << 20, &results, &bytes), FUL_OK);
     char *changed = strdup(plan_text);
-    char *epochs = strstr(changed, "epochs: 3");
-    epochs[8] = '4';
+    strstr(changed, "epochs: 3")[8] = '4';
     assert_int_equal(run_plan(changed, 1, &s, NULL), FUL_ERR_CONFIG);
-    assert_non_null(strstr(ful_error_message(), "another configuration"));
+    assert_non_null(strstr(ful_error_message(), "seed1 was begun with another configuration: train.epochs is 3 in "));
     free(changed);
+    assert_int_equal(ful__file_read(in_folder("out/plan.yaml"), 1 << 20, &text, &bytes), FUL_OK);
+    assert_string_equal(text, plan);
+    ful__free(text);
+    assert_int_equal(ful__file_read(in_folder("out/study.json"), 1 << 20, &text, &bytes), FUL_OK);
+    assert_string_equal(text, results);
+    ful__free(text);
+    ful__free(plan);
+    ful__free(results);
 }
 
 static void a_failed_run_does_not_lose_the_others(void **state)
@@ -524,6 +612,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_plans_name_place_and_rule, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_plan_survives_lack_of_memory, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(finished_runs_are_kept, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_study_of_an_older_version_goes_on, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(another_study_in_the_folder_is_refused, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_failed_run_does_not_lose_the_others, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(an_interrupt_keeps_what_is_done, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(seeds_come_in_whole_pairs, make_folder, remove_folder),

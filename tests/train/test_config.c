@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/rng.h"
 #include "support/fault.h"
+#include "train/config.h"
 
 /* Round trip ------------------------------------------------------------------------------------------------------------ */
 
@@ -457,6 +458,50 @@ static void test_help_has_every_key(void **state)
     ful_free(yaml);
 }
 
+/* What two configurations differ in, "" where they mean the same. */
+static const char *difference(const char *was_yaml, const char *is_yaml)
+{
+    static ful_config was, is;
+    static char text[400];
+    ful__config_change change;
+    assert_ok(ful_config_parse("was", was_yaml, &was));
+    assert_ok(ful_config_parse("is", is_yaml, &is));
+    assert_ok(ful__config_compare(&was, &is, &change));
+    snprintf(text, sizeof text, "%s: %s -> %s", change.key, change.was, change.is);
+    return change.found ? text : "";
+}
+
+#define MIXTURE "{at: stage3, expert: conv, experts: 8, k: 2, hidden: 16}"
+
+static void test_compare(void **state)
+{
+    (void)state;
+    assert_string_equal(difference("{}", "train: {lr: 1e-1, epochs: 30}\nnet: {}\n"), "");
+    assert_string_equal(difference("train: {epochs: 3, lr: 0.2}", "train: {lr: 0.20, epochs: 3}"), "");
+    assert_string_equal(difference("{}", "train: {epochs: 3}"), "train.epochs: 30 -> 3");
+    assert_string_equal(difference("{}", "data: {augment: [crop4, flip]}"), "data.augment: [] -> [crop4, flip]");
+    assert_string_equal(difference("data: {augment: [crop4, flip]}", "data: {augment: [flip]}"),
+                        "data.augment: [crop4, flip] -> [flip]");
+    assert_string_equal(difference("{}", "data: {mean: [0.5], std: [0.5]}"), "data.mean: nothing -> [0.5, 0.5, 0.5]");
+    assert_string_equal(difference("data: {mean: [0.5], std: [0.5]}", "{}"), "data.mean: [0.5, 0.5, 0.5] -> nothing");
+    assert_string_equal(difference("moe: [" MIXTURE "]", "moe: [{k: 2, hidden: 16, experts: 8, at: stage3, expert: conv}]"),
+                        "");
+    assert_string_equal(difference("moe: [" MIXTURE "]", "moe: [" MIXTURE "]\nrouter: random\n"),
+                        "moe[0].router: softmax -> random");
+    const char *grown = difference("{}", "moe: [" MIXTURE "]"); /* a long value is cut, with a sign */
+    assert_int_equal(strncmp(grown, "moe: [] -> [{at: stage3, ", 25), 0);
+    assert_string_equal(grown + strlen(grown) - 3, "...");
+}
+
+static ful_status compare_two(void *ctx)
+{
+    static ful_config was, is;
+    ful__config_change change;
+    FUL_TRY(ful_config_parse("was", ctx, &was));
+    FUL_TRY(ful_config_parse("is", "data: {augment: [crop4, flip]}\nnet: {arch: linear}\n", &is));
+    return ful__config_compare(&was, &is, &change);
+}
+
 static ful_status parse_and_write(void *ctx)
 {
     static ful_config c;
@@ -474,6 +519,7 @@ static void test_memory_runs_out(void **state)
     (void)state;
     static char yaml[] = "data: {augment: [crop4, flip], mean: [0.5], std: [0.5]}\nnet: {arch: linear}\ntrain: {lr: 0.5}\n";
     test_some_failures(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, parse_and_write, yaml, 300);
+    test_some_failures(FUL__FAULT_ALLOC, FUL_ERR_MEMORY, compare_two, yaml, 300);
 }
 
 int main(void)
@@ -487,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_block_defaults),
         cmocka_unit_test(test_document_is_current),
         cmocka_unit_test(test_help_has_every_key),
+        cmocka_unit_test(test_compare),
         cmocka_unit_test(test_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

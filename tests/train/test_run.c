@@ -258,9 +258,26 @@ static void test_folders(void **state)
     assert_ok(ful_train(&config, test_path("folder", "deep"), &resume, &second));
     assert_int_equal(stat(test_path("folder/deep", "last.safetensors"), &after), 0);
     assert_true(before.st_ino == after.st_ino && first.test_loss == second.test_loss && first.seconds == second.seconds);
+    /* Begun by a version that did not have these keys. */
+    char *text = NULL;
+    size_t bytes = 0;
+    static const char *const newer[] = {"  collapse_stop: false\n", "  layer_scale: 0\n"};
+    assert_ok(ful__file_read(test_path("folder/deep", "config.yaml"), 1 << 20, &text, &bytes));
+    for (int i = 0; i < 2; i++) {
+        char *at = strstr(text, newer[i]);
+        assert_non_null(at);
+        memmove(at, at + strlen(newer[i]), strlen(at + strlen(newer[i])) + 1);
+    }
+    assert_ok(ful__file_write(test_path("folder/deep", "config.yaml"), text, strlen(text)));
+    ful__free(text);
+    assert_ok(ful_train(&config, test_path("folder", "deep"), &resume, &second));
+    config.train.collapse_stop = true;
+    assert_fails(ful_train(&config, test_path("folder", "deep"), &resume, NULL), FUL_ERR_CONFIG,
+                 "train.collapse_stop is false in its config.yaml, and true in the configuration now");
+    config.train.collapse_stop = false;
     config.train.lr = 0.3;
     assert_fails(ful_train(&config, test_path("folder", "deep"), &resume, NULL), FUL_ERR_CONFIG,
-                 "its config.yaml has 'lr: 0.1', the configuration now 'lr: 0.3'");
+                 "train.lr is 0.1 in its config.yaml, and 0.3 in the configuration now");
     const int fd = open(test_path("folder", "deep"), O_RDONLY | O_DIRECTORY);
     assert_int_equal(flock(fd, LOCK_EX), 0);
     assert_fails(ful_train(&config, test_path("folder", "deep"), &resume, NULL), FUL_ERR_CONFIG,

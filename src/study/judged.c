@@ -68,47 +68,62 @@ ful_status ful__judge_run(const char *study_folder, json_t *run)
     return status;
 }
 
-/* {"mean", "sd", "ci"} of one figure; NULL: out of memory. */
-static json_t *over_seeds(const json_t *runs, const ful__judged_figure *figure, double level, int *n_out)
+/* {"mean", "sd", "ci"} of n values, the interval cut to least..most. NULL: out of memory. */
+static json_t *summary(const double *x, int n, double level, double least, double most)
 {
     double sum = 0, square = 0;
-    int n = 0;
-    size_t i;
-    json_t *run;
-    json_array_foreach(runs, i, run)
-    {
-        const double value = ful__json_number(json_object_get(run, "judge"), figure->key);
-        if (!isfinite(value)) continue;
-        sum += value;
-        n++;
-    }
+    for (int i = 0; i < n; i++) sum += x[i];
     const double mean = n > 0 ? sum / n : NAN;
-    json_array_foreach(runs, i, run)
-    {
-        const double value = ful__json_number(json_object_get(run, "judge"), figure->key);
-        if (isfinite(value)) square += (value - mean) * (value - mean);
-    }
-    *n_out = n > *n_out ? n : *n_out;
+    for (int i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
     const double sd = n > 1 ? sqrt(square / (n - 1)) : NAN;
     const double half = n > 1 ? ful_stats_t_quantile(0.5 + 0.5 * level, n - 1) * sd / sqrt(n) : NAN;
-    json_t *ci = n > 1 ? json_pack("[o, o]", ful__json_real(fmax(0, mean - half)),
-                                   ful__json_real(fmin(figure->most, mean + half)))
+    json_t *ci = n > 1 ? json_pack("[o, o]", ful__json_real(fmax(least, mean - half)), ful__json_real(fmin(most, mean + half)))
                        : json_null();
     return json_pack("{s:o, s:o, s:o}", "mean", ful__json_real(mean), "sd", ful__json_real(sd), "ci", ci);
 }
 
-ful_status ful__judge_arm(json_t *arm, double level)
+/* A figure of each run that has it, or its difference from the run of the same seed in `against`; returns how many. */
+static int figures_over(const json_t *arm, const json_t *against, const char *key, double *out)
 {
-    const json_t *runs = json_object_get(arm, "runs");
+    const json_t *runs = json_object_get(arm, "runs"), *others = json_object_get(against, "runs");
+    int n = 0;
+    for (size_t i = 0; i < json_array_size(runs); i++) {
+        double value = ful__json_number(json_object_get(json_array_get(runs, i), "judge"), key);
+        if (against) value -= ful__json_number(json_object_get(json_array_get(others, i), "judge"), key);
+        if (isfinite(value)) out[n++] = value;
+    }
+    return n;
+}
+
+/* Sets object["judge"] to {"n", <key>: {"mean", "sd", "ci"}} of the figures from `first` on; null where there is none. */
+static ful_status judge_over_seeds(json_t *object, const json_t *arm, const json_t *against, int first, double level)
+{
     json_t *judge = json_object();
-    int n = 0, bad = !judge;
-    for (const ful__judged_figure *f = ful__judged_figures; f->key; f++)
-        bad |= json_object_set_new(judge, f->key, over_seeds(runs, f, level, &n));
-    bad |= json_object_set_new(judge, "n", json_integer(n));
-    if (n == 0) {
+    double *values = NULL;
+    int most = 0, bad = !judge;
+    ful_status status = ful__calloc(&values, json_array_size(json_object_get(arm, "runs")) + 1, sizeof *values,
+                                    "figures of runs");
+    for (const ful__judged_figure *f = &ful__judged_figures[first]; f->key && status == FUL_OK; f++) {
+        const int n = figures_over(arm, against, f->key, values);
+        bad |= json_object_set_new(judge, f->key, summary(values, n, level, against ? -f->most : 0, f->most));
+        if (n > most) most = n;
+    }
+    bad |= json_object_set_new(judge, "n", json_integer(most));
+    if (most == 0) {
         json_decref(judge);
         judge = json_null();
     }
-    bad |= json_object_set_new(arm, "judge", judge);
-    return bad ? out_of_memory() : FUL_OK;
+    bad |= json_object_set_new(object, "judge", judge);
+    ful__free(values);
+    return status == FUL_OK && bad ? out_of_memory() : status;
+}
+
+ful_status ful__judge_arm(json_t *arm, double level)
+{
+    return judge_over_seeds(arm, arm, NULL, 0, level);
+}
+
+ful_status ful__judge_cell(json_t *cell, const json_t *arm, const json_t *against, double level)
+{
+    return judge_over_seeds(cell, arm, against, FUL__JUDGED_TOP5, level);
 }

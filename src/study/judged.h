@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the runs said of the test images (predictions.bin), as figures of a run and of an arm over its seeds. */
+/* What the runs said of the test images (predictions.bin), as figures of a run, of an arm over its seeds, and of
+ * a cell over its pairs. */
 #ifndef FUL_STUDY_JUDGED_H
 #define FUL_STUDY_JUDGED_H
 
@@ -43,5 +44,9 @@ ful_status ful__judge_run(const char *study_folder, json_t *run) FUL_CHECK_RESUL
 /* Sets arm["judge"] to {"n", <key>: {"mean", "sd", "ci"}} over those of its runs that have figures, or null where none has.
  * ci: Student's at `level`, cut where values cannot be; null for one run. */
 ful_status ful__judge_arm(json_t *arm, double level) FUL_CHECK_RESULT;
+/* Sets cell["judge"] to the same of the paired differences arm - against, over the seeds where both have figures, from top-5
+ * on: the gap in accuracy is the cell's own. Secondary figures: no verdict is drawn from them, and nothing corrects for their
+ * number. */
+ful_status ful__judge_cell(json_t *cell, const json_t *arm, const json_t *against, double level) FUL_CHECK_RESULT;
 
 #endif

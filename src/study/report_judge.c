@@ -73,39 +73,76 @@ static ful_status judge_arms(const ful__report *r, judged *arms, ful__str *notes
 
 /* ---- table of the arms ---- */
 
-static void add_figure(const ful__judged_figure *f, const json_t *value, ful__str *out)
+static void add_figure(const ful__judged_figure *f, const json_t *value, bool difference, ful__str *out)
 {
     const json_t *ci = json_object_get(value, "ci");
-    ful__str_addf(out, "<td>%.*f", f->digits, f->factor * ful__json_number(value, "mean"));
-    if (json_is_array(ci))
-        ful__str_addf(out, "<br><span class=\"soft\">%.*f … %.*f</span>", f->digits,
-                      f->factor * json_number_value(json_array_get(ci, 0)), f->digits,
-                      f->factor * json_number_value(json_array_get(ci, 1)));
+    const double mean = f->factor * ful__json_number(value, "mean"), low = f->factor * json_number_value(json_array_get(ci, 0)),
+                 high = f->factor * json_number_value(json_array_get(ci, 1));
+    if (!isfinite(mean))
+        ful__str_add(out, "<td>–");
+    else if (difference)
+        ful__str_addf(out, "<td>%+.*f", f->digits, mean);
+    else
+        ful__str_addf(out, "<td>%.*f", f->digits, mean);
+    if (json_is_array(ci) && difference)
+        ful__str_addf(out, "<br><span class=\"soft\">%+.*f … %+.*f</span>", f->digits, low, f->digits, high);
+    else if (json_is_array(ci))
+        ful__str_addf(out, "<br><span class=\"soft\">%.*f … %.*f</span>", f->digits, low, f->digits, high);
     ful__str_add(out, "</td>");
+}
+
+/* A table of the arms, or of the differences in the cells; returns the largest number of seeds of a row, 0: nothing is added.
+ */
+static int add_figure_table(const json_t *rows, const char *what, int first, bool difference, ful__str *out)
+{
+    int most = 0;
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *judge = json_object_get(row, "judge");
+        const int n = (int)json_integer_value(json_object_get(judge, "n"));
+        if (n == 0) continue;
+        if (most == 0) {
+            ful__str_addf(out, "<div class=\"scroll card\"><table><thead><tr><th>%s</th><th>%s</th>", what,
+                          difference ? "pairs" : "seeds");
+            for (const ful__judged_figure *f = &ful__judged_figures[first]; f->key; f++)
+                ful__str_addf(out, "<th>%s%s</th>", difference ? "Δ " : "", f->title);
+            ful__str_add(out, "</tr></thead><tbody>");
+        }
+        if (n > most) most = n;
+        ful__str_add(out, "<tr><td>");
+        ful__str_add_html(out, ful__json_string(row, "name"));
+        ful__str_addf(out, "</td><td>%d</td>", n);
+        for (const ful__judged_figure *f = &ful__judged_figures[first]; f->key; f++)
+            add_figure(f, json_object_get(judge, f->key), difference, out);
+        ful__str_add(out, "</tr>");
+    }
+    if (most > 0) ful__str_add(out, "</tbody></table></div>");
+    return most;
 }
 
 static void add_arm_figures(const ful__report *r, ful__str *out)
 {
-    bool several = false;
-    ful__str_add(out, "<div class=\"scroll card\"><table><thead><tr><th>arm</th><th>seeds</th>");
-    for (const ful__judged_figure *f = ful__judged_figures; f->key; f++) ful__str_addf(out, "<th>%s</th>", f->title);
-    ful__str_add(out, "</tr></thead><tbody>");
-    for (int a = 0; a < r->n_arms; a++) {
-        const json_t *judge = json_object_get(ful__report_arm(r, a), "judge");
-        const int n = (int)json_integer_value(json_object_get(judge, "n"));
-        if (n == 0) continue;
-        several |= n > 1;
-        ful__str_add(out, "<tr><td>");
-        ful__str_add_html(out, ful__report_arm_name(r, a));
-        ful__str_addf(out, "</td><td>%d</td>", n);
-        for (const ful__judged_figure *f = ful__judged_figures; f->key; f++) add_figure(f, json_object_get(judge, f->key), out);
-        ful__str_add(out, "</tr>");
-    }
-    ful__str_add(out, "</tbody></table></div><p class=\"note\">");
-    if (several)
+    const int most = add_figure_table(json_object_get(r->study, "arms"), "arm", 0, false, out);
+    if (most == 0) return;
+    ful__str_add(out, "<p class=\"note\">");
+    if (most > 1)
         ful__str_addf(out, "Means over seeds, with Student's interval of the mean at %.0f %%. ",
                       100.0 * ful__json_number(r->study, "level"));
     ful__str_add(out, "ECE: 15 bins. Lower is better from NLL on.</p>");
+}
+
+static void add_cell_figures(const ful__report *r, ful__str *out)
+{
+    const int most = add_figure_table(json_object_get(r->study, "cells"), "secondary differences", FUL__JUDGED_TOP5, true, out);
+    if (most == 0) return;
+    ful__str_add(out, "<p class=\"note\">First arm of the cell minus the second, run by run of the same seed");
+    if (most > 1)
+        ful__str_addf(out, ", with Student's interval of the mean at %.0f %%", 100.0 * ful__json_number(r->study, "level"));
+    ful__str_add(out,
+                 ". Secondary: verdicts rest on accuracy alone, none is drawn from these, and nothing corrects for how many "
+                 "they are. Below zero is better for the first arm from NLL on.</p>");
 }
 
 /* ---- pictures ---- */
@@ -306,6 +343,7 @@ ful_status ful__report_judge(const ful__report *r, ful__str *out)
     if (notes.length > 0) ful__str_add_bytes(out, notes.data, notes.length);
     if (runs > 0) {
         add_arm_figures(r, out);
+        add_cell_figures(r, out);
         add_pictures(r, arms, names, out);
         add_classes(r, arms, names, n_names, out);
         FUL_TRY_GOTO(status, done, add_comparisons(r, out));

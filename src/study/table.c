@@ -50,42 +50,73 @@ static void add_arms(ful__str *s, const json_t *root)
     }
 }
 
-/* " 12.34 [11.90, 12.78]"; a dash for what says nothing, top-5 of at most five classes. */
-static void add_judged_figure(ful__str *s, const json_t *judge, int which, double classes)
+enum { FIGURE_BYTES = 32 };
+
+/* A figure of judging as it is shown, signed where it is a difference. */
+static const char *figure_text(const ful__judged_figure *f, double value, bool difference, char text[FIGURE_BYTES])
+{
+    if (difference)
+        snprintf(text, FIGURE_BYTES, "%+.*f", f->digits, f->factor * value);
+    else
+        snprintf(text, FIGURE_BYTES, "%.*f", f->digits, f->factor * value);
+    return text;
+}
+
+/* " 12.34 [11.90, 12.78]"; a dash for what there is not, or what says nothing: top-5 of at most five classes. */
+static void add_judged_figure(ful__str *s, const json_t *judge, int which, double classes, bool difference)
 {
     const ful__judged_figure *f = &ful__judged_figures[which];
     const json_t *value = json_object_get(judge, f->key), *ci = json_object_get(value, "ci");
-    char text[64] = "-";
-    size_t n = 0;
-    if (which != FUL__JUDGED_TOP5 || !(classes <= FUL_JUDGE_TOP))
-        n = (size_t)snprintf(text, sizeof text, "%.*f", f->digits, f->factor * ful__json_number(value, "mean"));
-    if (n > 0 && n < sizeof text && json_is_array(ci))
-        snprintf(text + n, sizeof text - n, " [%.*f, %.*f]", f->digits, f->factor * json_number_value(json_array_get(ci, 0)),
-                 f->digits, f->factor * json_number_value(json_array_get(ci, 1)));
+    const double mean = ful__json_number(value, "mean");
+    char mean_text[FIGURE_BYTES], low[FIGURE_BYTES], high[FIGURE_BYTES], text[3 * FIGURE_BYTES + 8] = "-";
+    const bool shown = isfinite(mean) && (which != FUL__JUDGED_TOP5 || !(classes <= FUL_JUDGE_TOP));
+    if (shown && json_is_array(ci))
+        snprintf(text, sizeof text, "%s [%s, %s]", figure_text(f, mean, difference, mean_text),
+                 figure_text(f, json_number_value(json_array_get(ci, 0)), difference, low),
+                 figure_text(f, json_number_value(json_array_get(ci, 1)), difference, high));
+    else if (shown)
+        figure_text(f, mean, difference, text);
     ful__str_addf(s, " %25s", text);
 }
 
-/* Means and intervals over seeds of what the nets said of the test images; nothing where no run kept it. */
-static void add_judged(ful__str *s, const json_t *root)
+/* A row for each arm, or each cell, that has figures; nothing, not even the heading, where none has. */
+static void add_judged_rows(ful__str *s, const json_t *root, const char *list, int name_width, const char *heading)
 {
+    static const int shown[] = {FUL__JUDGED_TOP5, FUL__JUDGED_NLL, FUL__JUDGED_ECE};
     const double classes = ful__json_number(root, "data.classes");
+    const bool difference = strcmp(list, "cells") == 0;
     size_t i;
-    json_t *arm;
+    json_t *row;
     bool begun = false;
-    json_array_foreach(json_object_get(root, "arms"), i, arm)
+    json_array_foreach(json_object_get(root, list), i, row)
     {
-        const json_t *judge = json_object_get(arm, "judge");
+        const json_t *judge = json_object_get(row, "judge");
         if (!json_is_object(judge)) continue;
-        if (!begun)
-            ful__str_addf(s, "\n%-16s %5s %25s %25s %25s  (%.0f %% intervals over seeds)\n", "on test images", "seeds",
-                          "top-5 %", "NLL", "ECE %", 100.0 * ful__json_number(root, "level"));
+        if (!begun) ful__str_add(s, heading);
         begun = true;
-        ful__str_addf(s, "%-16s %5.0f", ful__json_string(arm, "name"), ful__json_number(judge, "n"));
-        add_judged_figure(s, judge, FUL__JUDGED_TOP5, classes);
-        add_judged_figure(s, judge, FUL__JUDGED_NLL, classes);
-        add_judged_figure(s, judge, FUL__JUDGED_ECE, classes);
+        ful__str_addf(s, "%-*s %5.0f", name_width, ful__json_string(row, "name"), ful__json_number(judge, "n"));
+        for (int k = 0; k < 3; k++) add_judged_figure(s, judge, shown[k], classes, difference);
         ful__str_add(s, "\n");
     }
+}
+
+/* What the nets said of the test images: means and intervals over seeds. */
+static void add_judged(ful__str *s, const json_t *root)
+{
+    char heading[200];
+    snprintf(heading, sizeof heading, "\n%-16s %5s %25s %25s %25s  (%.0f %% intervals over seeds)\n", "on test images", "seeds",
+             "top-5 %", "NLL", "ECE %", 100.0 * ful__json_number(root, "level"));
+    add_judged_rows(s, root, "arms", 16, heading);
+}
+
+/* The same of the differences between the arms of each cell. */
+static void add_judged_cells(ful__str *s, const json_t *root)
+{
+    char heading[200];
+    snprintf(heading, sizeof heading,
+             "\n%-28s %5s %25s %25s %25s  (paired, %.0f %% intervals; no verdict is drawn from these)\n",
+             "secondary differences", "pairs", "top-5 points", "NLL", "ECE points", 100.0 * ful__json_number(root, "level"));
+    add_judged_rows(s, root, "cells", 28, heading);
 }
 
 static void add_cells(ful__str *s, const json_t *root)
@@ -109,6 +140,7 @@ static void add_cells(ful__str *s, const json_t *root)
         add_number(s, "%.4f", 10, ful__json_number(cell, "p_holm"));
         ful__str_addf(s, "  %s\n", ful__json_string(cell, "verdict"));
     }
+    add_judged_cells(s, root);
     json_array_foreach(json_object_get(root, "cells"), i, cell)
     {
         ful__str_addf(s, "\n%s\n", ful__json_string(cell, "sentence"));

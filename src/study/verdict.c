@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
+#include "study/judged.h"
 #include "study/study.h"
 
 enum { RESAMPLES = 10000 };
@@ -361,6 +362,7 @@ static ful_status measure(const ful_study *s, facts *f, json_t *cell)
         if (n > 0) status = ful_stats_paired(diff, n, s->level, RESAMPLES, 1, &f->paired);
         f->p = n < 2 ? NAN : s->test == FUL__P_T ? f->paired.p_t : s->test == FUL__P_FLIP ? f->paired.p_flip : f->paired.p_sign;
     }
+    if (status == FUL_OK) status = ful__judge_cell(cell, f->arm, f->against, s->level);
     ful__free(diff);
     json_decref(gaps);
     return status;

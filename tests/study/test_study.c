@@ -509,6 +509,66 @@ static void the_page_tells_what_the_nets_said(void **state)
 }
 
 /* study.json and the table have them too: mean, sd and Student's interval over the seeds whose outcomes are there. */
+/* Differences are paired by seed; a seed that one arm lacks is no pair. The quantile is Student's of one degree of freedom. */
+static void check_paired(const json_t *root, const char *key)
+{
+    const json_t *arms = json_object_get(root, "arms"), *cell = json_array_get(json_object_get(root, "cells"), 0);
+    const json_t *found = json_object_get(json_object_get(cell, "judge"), key), *ci = json_object_get(found, "ci");
+    double d[2];
+    char path[32];
+    snprintf(path, sizeof path, "judge.%s", key);
+    for (size_t seed = 0; seed < 2; seed++)
+        d[seed] = ful__json_number(json_array_get(json_object_get(json_array_get(arms, 0), "runs"), seed), path) -
+                  ful__json_number(json_array_get(json_object_get(json_array_get(arms, 1), "runs"), seed), path);
+    const double mean = 0.5 * (d[0] + d[1]), half = 12.706204736 * 0.5 * fabs(d[0] - d[1]);
+    assert_true(fabs(mean) > 1e-3);
+    assert_true(fabs(ful__json_number(found, "mean") - mean) < 1e-9);
+    assert_true(fabs(ful__json_number(found, "sd") - fabs(d[0] - d[1]) / sqrt(2)) < 1e-9);
+    assert_true(fabs(json_number_value(json_array_get(ci, 0)) - (mean - half)) < 1e-6);
+    assert_true(fabs(json_number_value(json_array_get(ci, 1)) - (mean + half)) < 1e-6);
+}
+
+static void secondary_figures_have_paired_intervals(void **state)
+{
+    (void)state;
+    seen s;
+    ful_study *study = NULL;
+    char *text = NULL, *path = NULL;
+    size_t bytes;
+    assert_int_equal(run_plan(plan_text, 4, &s, NULL), FUL_OK);
+    leave_outcomes(in_folder("out/runs/moe/seed1/predictions.bin"), 10);
+    leave_outcomes(in_folder("out/runs/moe/seed2/predictions.bin"), 8);
+    leave_outcomes(in_folder("out/runs/moe/seed3/predictions.bin"), 2);
+    leave_outcomes(in_folder("out/runs/dense/seed1/predictions.bin"), 4);
+    assert_int_equal(ful_study_open(in_folder("out"), &study), FUL_OK);
+    assert_int_equal(ful_study_results(study, false, &text), FUL_OK); /* one pair: a difference, and no interval */
+    if (!strstr(text, "moe vs dense                     1                         -                   -0.1"))
+        fail_msg("%s", text);
+    ful_free(text);
+    ful_study_destroy(&study);
+    leave_outcomes(in_folder("out/runs/dense/seed2/predictions.bin"), 5);
+    assert_int_equal(ful_study_open(in_folder("out"), &study), FUL_OK);
+    assert_int_equal(ful_study_results(study, true, &text), FUL_OK);
+    json_t *root = json_loads(text, 0, NULL);
+    const json_t *cell = json_array_get(json_object_get(root, "cells"), 0);
+    assert_int_equal((int)ful__json_number(cell, "judge.n"), 2);
+    assert_null(json_object_get(json_object_get(cell, "judge"), "top1")); /* that is the gap itself */
+    check_paired(root, "nll");
+    check_paired(root, "ece");
+    check_paired(root, "f1");
+    json_decref(root);
+    ful_free(text);
+    ful_study_destroy(&study);
+    assert_int_equal(ful__strdup(&path, in_folder("report.html")), FUL_OK);
+    assert_int_equal(ful_report_write(in_folder("out"), path), FUL_OK);
+    assert_int_equal(ful__file_read(path, 1 << 22, &text, &bytes), FUL_OK);
+    assert_non_null(strstr(text, "<th>secondary differences</th><th>pairs</th><th>Δ top-5 %</th>"));
+    assert_non_null(strstr(text, "verdicts rest on accuracy alone"));
+    assert_null(strstr(text, "nan"));
+    ful__free(text);
+    ful__free(path);
+}
+
 static void figures_of_judging_have_intervals(void **state)
 {
     (void)state;
@@ -518,6 +578,7 @@ static void figures_of_judging_have_intervals(void **state)
     assert_int_equal(run_plan(plan_text, 4, &s, NULL), FUL_OK);
     assert_int_equal(ful_study_open(in_folder("out"), &study), FUL_OK);
     assert_int_equal(ful_study_results(study, false, &text), FUL_OK);
+    assert_null(strstr(text, "secondary"));
     assert_null(strstr(text, "on test images")); /* runs of an older version kept nothing */
     ful_free(text);
     ful_study_destroy(&study);
@@ -620,6 +681,7 @@ int main(void)
         cmocka_unit_test(verdicts_follow_the_numbers),
         cmocka_unit_test_setup_teardown(the_page_tells_what_the_nets_said, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(figures_of_judging_have_intervals, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(secondary_figures_have_paired_intervals, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_page_is_whole_and_escaped, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_long_study_has_a_light_page, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_plan_of_many_arms_expands, make_folder, remove_folder),

@@ -25,6 +25,10 @@ FUL_API void ful_log_set(ful_log_fn fn, void *cookie, ful_log_level most_verbose
  * most about a third of its letters differ (of equals the first); NULL: none is near. */
 FUL_API const char *ful_word_nearest(const char *given, const char *const *words);
 
+/* A text from outside (a path, a name) for what must be UTF-8, such as JSON: bytes that are none become '?'. Caller frees with
+ * ful_free. */
+FUL_API ful_status ful_text_utf8(const char *text, char **out) FUL_CHECK_RESULT;
+
 /* Worker threads of every parallel loop, oneDNN's included (default: the cores this process may run on). n >= 1. */
 FUL_API ful_status ful_threads_set(int n);
 FUL_API int ful_threads_get(void);

@@ -167,7 +167,8 @@ FUL_API ful_status ful_data_fetch(const char *name, const char *folder, const fu
                                   ful_fetch_report *report) FUL_CHECK_RESULT;
 
 /* What lies at a path, without training on it: one line of text per finding, e.g. unreadable files. Caller frees with ful_free.
- */
+ * A split without an image that can be read is FUL_ERR_DATA, and the text is given nevertheless; after any other failure it is
+ * NULL. */
 FUL_API ful_status ful_data_describe(const ful_data_config *config, bool json, char **text_out) FUL_CHECK_RESULT;
 /* The names `data.name` accepts, NULL-terminated, with a line about each. Static storage. */
 typedef struct ful_data_kind {

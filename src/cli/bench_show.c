@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The result of `fulcrum bench`: a few lines and a table, or one JSON object that bench/compare.py reads. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "cli/bench.h"
+#include "cli/json.h"
 
 enum { GROUPS_MAX = 128 };
 
@@ -193,12 +193,7 @@ static int show_json(const bench *b)
         (json_int_t)(b->account.param_bytes + b->account.packed_bytes), "peak_rss_bytes", (json_int_t)usage.ru_maxrss * 1024);
     for (int split = 0; split < 2; split++)
         if (times_of(b, split)->n > 0) json_object_set_new(root, split_names[split], split_json(b, split));
-    char *text = json_dumps(root, JSON_REAL_PRECISION(8));
-    json_decref(root);
-    if (!text) return fail(FUL_ERR_MEMORY);
-    puts(text);
-    free(text);
-    return EXIT_OK;
+    return print_json_line(root);
 }
 
 int bench_show(const bench *b)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/json.h"
 
 static const char *const split_names[] = {"train", "val", "test"};
 
@@ -48,9 +49,10 @@ static int pack_shards(const ful_data_config *config, const char *out, const ful
         if (!found) continue;
         splits++;
         if (common.json) {
-            printf("{\"split\": \"%s\", \"images\": %lld, \"skipped\": %lld, \"shards\": %d, \"kept\": %d, \"bytes\": %llu}\n",
-                   split_names[split], (long long)r.images, (long long)r.skipped, r.shards, r.kept,
-                   (unsigned long long)r.bytes);
+            const int printed = print_json_line(json_pack("{s:s, s:I, s:I, s:i, s:i, s:I}", "split", split_names[split],
+                                                          "images", (json_int_t)r.images, "skipped", (json_int_t)r.skipped,
+                                                          "shards", r.shards, "kept", r.kept, "bytes", (json_int_t)r.bytes));
+            if (printed != EXIT_OK) return printed;
             continue;
         }
         printf("%s/%s-*.shard: %lld images in %d shard%s, %.1f MB", out, split_names[split], (long long)r.images, r.shards,
@@ -157,7 +159,8 @@ static int run_data(const command *self, int argc, char **argv)
     if (!info) return pack(self, &config, out, format, shard_mb, decode);
     char *text = NULL;
     status = ful_data_describe(&config, common.json, &text);
-    return status == FUL_OK ? print_text(text) : fail(status);
+    const int printed = text ? print_text(text) : EXIT_OK; /* also of a set without images */
+    return status == FUL_OK ? printed : fail(status);
 }
 
 const command cmd_data = {"data", "list | info PATH_OR_NAME | pack PATH_OR_NAME --out DIR | fetch NAME",

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/json.h"
 
 static int run(const command *self, int argc, char **argv)
 {
@@ -25,10 +26,9 @@ static int run(const command *self, int argc, char **argv)
     if (status == FUL_OK) status = ful_weights_import(operands[0], &config, names, out, &info);
     if (status != FUL_OK) return fail(status);
     if (common.json)
-        printf("{\"checkpoint\": \"%s\", \"names\": \"%s\", \"tensors\": %d, \"drawn\": %d}\n", out, info.names, info.read,
-               info.fresh);
-    else
-        printf("%s: %d tensors, named as in %s; %d drawn\n", out, info.read, info.names, info.fresh);
+        return print_json_line(json_pack("{s:o, s:s, s:i, s:i}", "checkpoint", text_json(out), "names", info.names, "tensors",
+                                         info.read, "drawn", info.fresh));
+    printf("%s: %d tensors, named as in %s; %d drawn\n", out, info.read, info.names, info.fresh);
     return EXIT_OK;
 }
 

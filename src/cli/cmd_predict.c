@@ -71,15 +71,16 @@ static json_t *image_json(const ful_model *model, const ful_explanation *e, bool
     const int n = top_classes(e, top);
     json_t *best = json_array(), *layers = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(best, json_pack("{s:i, s:s, s:f}", "class", top[i], "name", ful_model_class_name(model, top[i]),
-                                              "probability", (double)e->prob[top[i]]));
+        json_array_append_new(best, json_pack("{s:i, s:o, s:f}", "class", top[i], "name",
+                                              text_json(ful_model_class_name(model, top[i])), "probability",
+                                              (double)e->prob[top[i]]));
     for (int l = 0; l < e->n_layers; l++) {
         const ful_route *r = &e->layers[l];
         json_t *layer = json_pack("{s:s, s:i, s:o}", "layer", r->layer, "tokens", r->tokens, "chosen", chosen_json(r, 0));
         if (explain && layer) add_tokens(layer, r);
         json_array_append_new(layers, layer);
     }
-    return json_pack("{s:s, s:o, s:o}", "image", e->image, "top", best, "experts", layers);
+    return json_pack("{s:o, s:o, s:o}", "image", text_json(e->image), "top", best, "experts", layers);
 }
 
 /* ---- text ---- */

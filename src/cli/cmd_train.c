@@ -3,15 +3,15 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/json.h"
 
 static int print_result(const ful_result *r, const char *folder)
 {
-    if (common.json) {
-        printf("{\"folder\": \"%s\", \"test_accuracy\": %.6f, \"test_loss\": %.6f, \"train_accuracy\": %.6f, \"epochs\": %d, "
-               "\"seconds\": %.3f, \"images_per_second\": %.1f}\n",
-               folder, r->test_accuracy, r->test_loss, r->train_accuracy, r->epochs, r->seconds, r->images_per_second);
-        return EXIT_OK;
-    }
+    if (common.json)
+        return print_json_line(json_pack("{s:o, s:o, s:o, s:o, s:i, s:o, s:o}", "folder", text_json(folder), "test_accuracy",
+                                         real_or_null(r->test_accuracy), "test_loss", real_or_null(r->test_loss),
+                                         "train_accuracy", real_or_null(r->train_accuracy), "epochs", r->epochs, "seconds",
+                                         real_or_null(r->seconds), "images_per_second", real_or_null(r->images_per_second)));
     printf("test accuracy %.2f %%  (loss %.4f; training accuracy %.2f %%)\n", 100.0 * r->test_accuracy, r->test_loss,
            100.0 * r->train_accuracy);
     if (r->test_accuracy_capacity == r->test_accuracy_capacity)
@@ -29,12 +29,12 @@ static int probe(const ful_config *config, int seconds)
     const ful_status status = ful_train_probe(config, seconds, &stop_requested, &p);
     if (status != FUL_OK) return fail(status);
     if (common.json)
-        printf("{\"threads\": %d, \"batch\": %d, \"steps\": %lld, \"setup_seconds\": %.4f, \"step_seconds\": %.6g}\n",
-               p.threads, p.batch, (long long)p.steps, p.setup_seconds, p.step_seconds);
-    else
-        printf("%.2f ms a step of %d images on %d threads, %.0f images/s; %lld steps: about %.0f s, and %.2f s to begin\n",
-               1e3 * p.step_seconds, p.batch, p.threads, p.batch / p.step_seconds, (long long)p.steps,
-               (double)p.steps * p.step_seconds, p.setup_seconds);
+        return print_json_line(json_pack("{s:i, s:i, s:I, s:o, s:o}", "threads", p.threads, "batch", p.batch, "steps",
+                                         (json_int_t)p.steps, "setup_seconds", real_or_null(p.setup_seconds), "step_seconds",
+                                         real_or_null(p.step_seconds)));
+    printf("%.2f ms a step of %d images on %d threads, %.0f images/s; %lld steps: about %.0f s, and %.2f s to begin\n",
+           1e3 * p.step_seconds, p.batch, p.threads, p.batch / p.step_seconds, (long long)p.steps,
+           (double)p.steps * p.step_seconds, p.setup_seconds);
     return EXIT_OK;
 }
 

@@ -3,9 +3,8 @@
 #ifndef FUL_CLI_EVAL_H
 #define FUL_CLI_EVAL_H
 
-#include <jansson.h>
-
 #include "cli/cli.h"
+#include "cli/json.h"
 
 enum { BATCHES_MAX = 16 };
 
@@ -54,13 +53,10 @@ int parse_corrupt(const command *self, const char *list, const char *severities,
 ful_status eval_corruptions(const eval_request *q, const eval_subject *subject, eval_result *r);
 void show_robust_text(const eval_request *q, const ful_robust *r);
 json_t *robust_json(const eval_request *q, const ful_robust *r);
-json_t *real_or_null(double value);
 /* A share as percent, a dash where there is none; returns out. */
 const char *percent(double share, char out[16]);
 
 int show_eval_text(const eval_request *q, const eval_result *r);
 int show_eval_json(const eval_request *q, const eval_result *r);
-/* Prints and frees a jansson object; NULL is out of memory. */
-int print_json(json_t *object);
 
 #endif

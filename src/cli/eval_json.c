@@ -1,30 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The result of fulcrum eval as JSON (doc/judging.md). A figure that does not exist is null. */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "cli/eval.h"
 
 enum { PAIRS = 100 };
-
-int print_json(json_t *object)
-{
-    char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(8)) : NULL;
-    json_decref(object);
-    if (!text) {
-        fprintf(stderr, "fulcrum: cannot write JSON: out of memory\n");
-        return EXIT_FAILED;
-    }
-    puts(text);
-    free(text);
-    return EXIT_OK;
-}
-
-json_t *real_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
 
 static json_t *interval(double low, double high)
 {
@@ -54,11 +32,11 @@ static json_t *classes_json(const eval_result *r)
     json_t *list = json_array();
     for (int c = 0; c < r->judgement.classes; c++) {
         const ful_class_figures *f = &r->judgement.per_class[c];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "name", r->names[c], "support",
-                                              (json_int_t)f->support, "predicted", (json_int_t)f->predicted, "correct",
-                                              (json_int_t)f->correct, "accuracy", real_or_null(f->accuracy), "precision",
-                                              real_or_null(f->precision), "recall", real_or_null(f->recall), "recall_ci",
-                                              interval(f->recall_low, f->recall_high), "f1", real_or_null(f->f1)));
+        json_array_append_new(list, json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "name", text_json(r->names[c]),
+                                              "support", (json_int_t)f->support, "predicted", (json_int_t)f->predicted,
+                                              "correct", (json_int_t)f->correct, "accuracy", real_or_null(f->accuracy),
+                                              "precision", real_or_null(f->precision), "recall", real_or_null(f->recall),
+                                              "recall_ci", interval(f->recall_low, f->recall_high), "f1", real_or_null(f->f1)));
     }
     return list;
 }
@@ -81,9 +59,9 @@ static json_t *confused_json(const eval_result *r)
     const int n = ful_judge_confused(&r->judgement, PAIRS, pairs);
     json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f}", "true", r->names[pairs[i].truth], "predicted",
-                                              r->names[pairs[i].predicted], "images", (json_int_t)pairs[i].count, "share",
-                                              pairs[i].share));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:f}", "true", text_json(r->names[pairs[i].truth]), "predicted",
+                                              text_json(r->names[pairs[i].predicted]), "images", (json_int_t)pairs[i].count,
+                                              "share", pairs[i].share));
     return list;
 }
 
@@ -100,12 +78,12 @@ static json_t *batches_json(const eval_request *q, const eval_result *r)
 static json_t *against_json(const eval_request *q, const eval_result *r)
 {
     const ful_mcnemar *m = &r->compared;
-    return json_pack("{s:s, s:f, s:f, s:o, s:f, s:{s:I, s:I, s:I, s:I}, s:f, s:s, s:f, s:f, s:f, s:f}", "model", q->against,
-                     "accuracy", r->other_accuracy, "difference", m->difference, "difference_ci", interval(m->low, m->high),
-                     "level", m->level, "table", "both_right", (json_int_t)m->both, "only_this", (json_int_t)m->only_a,
-                     "only_other", (json_int_t)m->only_b, "both_wrong", (json_int_t)m->neither, "p", m->p, "test",
-                     m->exact ? "exact" : "chi2", "p_exact", m->p_exact, "p_mid", m->p_mid, "chi2", m->chi2, "p_chi2",
-                     m->p_chi2);
+    return json_pack("{s:o, s:f, s:f, s:o, s:f, s:{s:I, s:I, s:I, s:I}, s:f, s:s, s:f, s:f, s:f, s:f}", "model",
+                     text_json(q->against), "accuracy", r->other_accuracy, "difference", m->difference, "difference_ci",
+                     interval(m->low, m->high), "level", m->level, "table", "both_right", (json_int_t)m->both, "only_this",
+                     (json_int_t)m->only_a, "only_other", (json_int_t)m->only_b, "both_wrong", (json_int_t)m->neither, "p",
+                     m->p, "test", m->exact ? "exact" : "chi2", "p_exact", m->p_exact, "p_mid", m->p_mid, "chi2", m->chi2,
+                     "p_chi2", m->p_chi2);
 }
 
 int show_eval_json(const eval_request *q, const eval_result *r)

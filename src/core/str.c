@@ -2,6 +2,7 @@
 /* A growing byte string, and numbers as text that no locale changes. */
 #include "core/str.h"
 
+#include <fulcrum/core.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -13,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 
 /* Makes room for `more` bytes and the '\0'. */
 static bool reserve(ful__str *s, size_t more)
@@ -75,22 +77,75 @@ void ful__str_addf(ful__str *s, const char *fmt, ...)
     s->data[s->length] = '\0';
 }
 
+typedef enum escape { ESCAPE_NONE, ESCAPE_JSON, ESCAPE_HTML } escape;
+
+/* How a character must be written; NULL: as it is. */
+static const char *escaped(uint32_t point, escape how, char buffer[8])
+{
+    if (how == ESCAPE_NONE) return NULL;
+    if (how == ESCAPE_JSON) {
+        if (point == '"') return "\\\"";
+        if (point == '\\') return "\\\\";
+        if (point >= 0x20 && point != 0x7F) return NULL;
+        snprintf(buffer, 8, "\\u%04x", (unsigned)(point & 0xFF));
+        return buffer;
+    }
+    switch (point) {
+    case '&': return "&amp;";
+    case '<': return "&lt;";
+    case '>': return "&gt;";
+    case '"': return "&quot;";
+    case '\'': return "&#39;";
+    case '\t':
+    case '\n':
+    case '\r': return NULL;
+    default: return point < 0x20 || point == 0x7F || point == 0xFFFE || point == 0xFFFF ? "?" : NULL;
+    }
+}
+
+static void add_escaped(ful__str *s, const char *text, escape how)
+{
+    const char *plain = text; /* what was not yet added */
+    char buffer[8];
+    while (*text) {
+        uint32_t point = 0;
+        const int bytes = ful__utf8_decode(text, &point);
+        const char *instead = bytes == 0 ? "?" : escaped(point, how, buffer);
+        if (instead) {
+            ful__str_add_bytes(s, plain, (size_t)(text - plain));
+            ful__str_add(s, instead);
+            plain = text + (bytes > 0 ? bytes : 1);
+        }
+        text += bytes > 0 ? bytes : 1;
+    }
+    ful__str_add_bytes(s, plain, (size_t)(text - plain));
+}
+
+void ful__str_add_utf8(ful__str *s, const char *text)
+{
+    add_escaped(s, text, ESCAPE_NONE);
+}
+
+ful_status ful_text_utf8(const char *text, char **out)
+{
+    ful__str s = {0};
+    ful__str_add_utf8(&s, text);
+    const ful_status status = ful__str_status(&s);
+    *out = status == FUL_OK ? ful__str_take(&s) : NULL;
+    ful__str_deinit(&s);
+    return status == FUL_OK && !*out ? FUL_ERR_MEMORY : status;
+}
+
+void ful__str_add_json(ful__str *s, const char *text)
+{
+    ful__str_add(s, "\"");
+    add_escaped(s, text, ESCAPE_JSON);
+    ful__str_add(s, "\"");
+}
+
 void ful__str_add_html(ful__str *s, const char *text)
 {
-    while (*text) {
-        const size_t plain = strcspn(text, "&<>\"'");
-        ful__str_add_bytes(s, text, plain);
-        text += plain;
-        switch (*text) {
-        case '&': ful__str_add(s, "&amp;"); break;
-        case '<': ful__str_add(s, "&lt;"); break;
-        case '>': ful__str_add(s, "&gt;"); break;
-        case '"': ful__str_add(s, "&quot;"); break;
-        case '\'': ful__str_add(s, "&#39;"); break;
-        default: return;
-        }
-        text++;
-    }
+    add_escaped(s, text, ESCAPE_HTML);
 }
 
 ful_status ful__str_status(const ful__str *s)

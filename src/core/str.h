@@ -18,7 +18,10 @@ void ful__str_add(ful__str *s, const char *text);
 void ful__str_add_bytes(ful__str *s, const void *data, size_t bytes);
 /* printf in the "C" locale, whatever the program set. */
 void ful__str_addf(ful__str *s, const char *fmt, ...) FUL_PRINTF(2, 3);
-void ful__str_add_html(ful__str *s, const char *text); /* & < > " ' escaped */
+/* Text from outside, escaped. Bytes that are no UTF-8 become '?'. */
+void ful__str_add_utf8(ful__str *s, const char *text); /* as it is but for those */
+void ful__str_add_json(ful__str *s, const char *text); /* a JSON string with its quotes */
+void ful__str_add_html(ful__str *s, const char *text); /* & < > " ' escaped; what XML, and so SVG, forbids becomes '?' too */
 ful_status ful__str_status(const ful__str *s) FUL_CHECK_RESULT;
 char *ful__str_take(ful__str *s); /* the caller frees with ful__free; s is empty again; never NULL when status is OK */
 void ful__str_deinit(ful__str *s);

@@ -12,7 +12,6 @@
 #include "data/config.h"
 #include "data/limits.h"
 #include "data/store.h"
-#include "data/text.h"
 
 typedef struct spread {
     int least, median, most;
@@ -31,24 +30,6 @@ typedef struct finding {
     const char **names;
     const ful__findings *problems;
 } finding;
-
-static void json_text(ful__str *s, const char *text)
-{
-    ful__str_add(s, "\"");
-    for (const char *p = text; *p;) {
-        const size_t n = ful__utf8_bytes(p);
-        if (n == 0)
-            ful__str_add(s, "?");
-        else if (*p == '"' || *p == '\\')
-            ful__str_addf(s, "\\%c", *p);
-        else if (n == 1 && (*p < 0x20 || *p == 0x7f))
-            ful__str_addf(s, "\\u%04x", (unsigned)*p);
-        else
-            ful__str_add_bytes(s, p, n);
-        p += n ? n : 1;
-    }
-    ful__str_add(s, "\"");
-}
 
 /* The side or channel count all images share, 0 where they differ. */
 static int common(const spread *s)
@@ -70,7 +51,7 @@ static void json_names(ful__str *s, const finding *f, bool only_empty)
     for (int c = 0; c < f->classes; c++) {
         if (only_empty && f->per_class[c] > 0) continue;
         if (any) ful__str_add(s, ", ");
-        json_text(s, f->names[c]);
+        ful__str_add_json(s, f->names[c]);
         any = true;
     }
 }
@@ -78,7 +59,7 @@ static void json_names(ful__str *s, const finding *f, bool only_empty)
 static void write_json(ful__str *s, const finding *f)
 {
     ful__str_addf(s, "{\"split\": \"%s\", \"layout\": \"%s\", \"path\": ", f->split, f->layout);
-    json_text(s, f->place);
+    ful__str_add_json(s, f->place);
     ful__str_addf(s, ", \"files\": %lld, \"bytes\": %llu, \"images\": %lld, \"height\": %d, \"width\": %d, \"channels\": %d, ",
                   (long long)f->files, (unsigned long long)f->bytes, (long long)f->images, common(&f->height),
                   common(&f->width), common_channels(f));
@@ -94,7 +75,7 @@ static void write_json(ful__str *s, const finding *f)
     ful__str_addf(s, "], \"problems\": %lld, \"findings\": [", (long long)f->problems->count);
     for (int i = 0; i < f->problems->count && i < FUL__FINDINGS_SHOWN; i++) {
         if (i > 0) ful__str_add(s, ", ");
-        json_text(s, f->problems->line[i]);
+        ful__str_add_json(s, f->problems->line[i]);
     }
     ful__str_add(s, "]}");
 }
@@ -124,7 +105,7 @@ static void write_empty_classes(ful__str *s, const finding *f)
     int empty = 0;
     for (int c = 0; c < f->classes; c++) {
         if (f->per_class[c] > 0) continue;
-        if (empty == 0) ful__str_addf(s, "%-5s  classes without images:", f->split);
+        if (empty == 0) ful__str_addf(s, "%-5s  warning: classes without images:", f->split);
         if (empty++ < NAMES_SHOWN) ful__str_addf(s, " %s", f->names[c]);
     }
     if (empty > NAMES_SHOWN) ful__str_addf(s, " and %d more", empty - NAMES_SHOWN);
@@ -230,6 +211,8 @@ typedef struct output {
     ful__str text;
     bool json;
     int splits;
+    const char *empty;                /* the first split without images, NULL: none */
+    char problem[FUL__FINDING_BYTES]; /* what was found there */
 } output;
 
 static void write_finding(output *o, const finding *f)
@@ -241,6 +224,9 @@ static void write_finding(output *o, const finding *f)
         write_json(&o->text, f);
     }
     o->splits++;
+    if (f->images > 0 || o->empty) return;
+    o->empty = f->split;
+    snprintf(o->problem, sizeof o->problem, "%s", f->problems->count > 0 ? f->problems->line[0] : "it holds no images");
 }
 
 /* Names in the order of their numbers. */
@@ -349,7 +335,7 @@ static ful_status describe(const ful_data_config *config, output *o)
 {
     if (o->json) {
         ful__str_add(&o->text, "{\"name\": ");
-        json_text(&o->text, config->name);
+        ful__str_add_json(&o->text, config->name);
         ful__str_add(&o->text, ", \"splits\": [");
     }
     for (int split = FUL_SPLIT_TRAIN; split <= FUL_SPLIT_TEST; split++) FUL_TRY(describe_split(config, (ful_split)split, o));
@@ -371,5 +357,7 @@ ful_status ful_data_describe(const ful_data_config *config, bool json, char **te
         *text_out = ful__str_take(&o.text);
     else
         ful__str_deinit(&o.text);
+    FUL_FAIL_IF(status == FUL_OK && o.empty, FUL_ERR_DATA, "cannot use the %s split of '%s': %s", o.empty, config->name,
+                o.problem);
     return status;
 }

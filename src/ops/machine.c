@@ -97,17 +97,6 @@ static void write_text(const machine *m, ful__str *s)
     if (m->n_advice == 0) ful__str_add(s, "Nothing here looks slow.\n");
 }
 
-/* A JSON string; names of CPUs and our own sentences need no more than these escapes. */
-static void add_json_text(ful__str *s, const char *text)
-{
-    ful__str_add(s, "\"");
-    for (const char *c = text; *c; c++) {
-        if (*c == '"' || *c == '\\') ful__str_add(s, "\\");
-        if ((unsigned char)*c >= 0x20) ful__str_add_bytes(s, c, 1);
-    }
-    ful__str_add(s, "\"");
-}
-
 static void write_json(const machine *m, ful__str *s)
 {
     const struct {
@@ -118,14 +107,14 @@ static void write_json(const machine *m, ful__str *s)
     ful__str_add(s, "{");
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         ful__str_addf(s, "\"%s\": ", texts[i].key);
-        add_json_text(s, texts[i].value);
+        ful__str_add_json(s, texts[i].value);
         ful__str_add(s, ", ");
     }
     ful__str_addf(s, "\"cores\": %d, \"threads\": %d, \"block\": %d, \"memory_gib\": %.2f, \"load\": %.2f, \"slow\": [",
                   m->cores, m->threads, m->block, m->memory_gib, m->load);
     for (int i = 0; i < m->n_advice; i++) {
         if (i) ful__str_add(s, ", ");
-        add_json_text(s, m->advice[i]);
+        ful__str_add_json(s, m->advice[i]);
     }
     ful__str_add(s, "]}\n");
 }

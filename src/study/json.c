@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small readers of jansson objects. */
+#include <fulcrum/core.h>
 #include <math.h>
 #include <string.h>
 
@@ -34,6 +35,14 @@ const char *ful__json_string(const json_t *object, const char *path)
 {
     const json_t *value = walk(object, path);
     return json_is_string(value) ? json_string_value(value) : "";
+}
+
+json_t *ful__json_text(const char *text)
+{
+    char *clean = NULL;
+    json_t *value = ful_text_utf8(text, &clean) == FUL_OK ? json_string(clean) : NULL;
+    ful__free(clean);
+    return value;
 }
 
 json_t *ful__json_real(double value)

@@ -90,7 +90,7 @@ static ful_status collect_run(const ful_study *s, int arm, int seed, json_t **ru
         int bad = json_object_set_new(run, "seed", json_integer((json_int_t)s->seeds[seed]));
         bad |= json_object_set_new(run, "status", json_string(state));
         bad |= json_object_set_new(run, "folder", json_string(folder + strlen(s->folder) + 1));
-        bad |= json_object_set_new(run, "error", why ? json_string(why) : json_null());
+        bad |= json_object_set_new(run, "error", why ? ful__json_text(why) : json_null());
         if (*result_out) bad |= copy_figures(run, *result_out);
         if (bad) status = out_of_memory();
         if (status == FUL_OK && *result_out) status = ful__judge_run(s->folder, run);

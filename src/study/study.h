@@ -63,6 +63,8 @@ ful_status ful__study_save(const ful_study *study, const json_t *judged) FUL_CHE
 /* Number at a dotted path ("test.acc"); NAN when absent or null. */
 double ful__json_number(const json_t *object, const char *path);
 const char *ful__json_string(const json_t *object, const char *path); /* "" when absent */
+/* A JSON text of one from outside, whose bytes need not be UTF-8 (ful_text_utf8); NULL: out of memory. */
+json_t *ful__json_text(const char *text);
 /* A JSON real, or null for NaN and infinities; never NULL unless memory is out. */
 json_t *ful__json_real(double value);
 /* Reads a JSON file (<= 256 MiB), FUL_ERR_FORMAT naming file and place. */

@@ -5,33 +5,13 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "core/utf8.h"
-
-static void add_text(ful__str *s, const char *text)
-{
-    ful__str_add(s, "\"");
-    for (uint32_t point; *text;) {
-        const int bytes = ful__utf8_decode(text, &point);
-        if (bytes == 0)
-            ful__str_add(s, "?");
-        else if (point == '"' || point == '\\')
-            ful__str_addf(s, "\\%c", (int)point);
-        else if (point < 0x20 || point == 0x7F)
-            ful__str_addf(s, "\\u%04x", (unsigned)point);
-        else
-            ful__str_add_bytes(s, text, (size_t)bytes);
-        text += bytes > 0 ? bytes : 1;
-    }
-    ful__str_add(s, "\"");
-}
-
 /* What stands before each value. */
 static void begin(ful__emitter *j, const char *key)
 {
     if (j->comma) ful__str_add(&j->text, ", ");
     j->comma = true;
     if (!key) return;
-    add_text(&j->text, key);
+    ful__str_add_json(&j->text, key);
     ful__str_add(&j->text, ": ");
 }
 
@@ -71,7 +51,7 @@ void ful__emit_text(ful__emitter *j, const char *key, const char *value)
 {
     begin(j, key);
     if (value)
-        add_text(&j->text, value);
+        ful__str_add_json(&j->text, value);
     else
         ful__str_add(&j->text, "null");
 }

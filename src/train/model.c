@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "data/augment.h"
 #include "data/classes.h"
+#include "data/text.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/json.h"
@@ -48,8 +49,12 @@ static ful_status read_classes(const ful__st_file *file, ful_model *m)
     const char *text = ful__st_meta_get(file, "classes");
     m->classes = text ? json_loads(text, 0, NULL) : NULL;
     bool good = json_array_size(m->classes) == (size_t)m->config.net.classes;
-    for (size_t i = 0; good && i < json_array_size(m->classes); i++) good = json_is_string(json_array_get(m->classes, i));
-    FUL_FAIL_IF(!good, FUL_ERR_FORMAT, "its metadata must have a list 'classes' of %d names", m->config.net.classes);
+    for (size_t i = 0; good && i < json_array_size(m->classes); i++) {
+        const char *name = json_string_value(json_array_get(m->classes, i));
+        good = name && (*name == '\0' || ful__name_is_clean(name)); /* they are printed as they are */
+    }
+    FUL_FAIL_IF(!good, FUL_ERR_FORMAT, "its metadata must have a list 'classes' of %d names without control characters",
+                m->config.net.classes);
     return FUL_OK;
 }
 

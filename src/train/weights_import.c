@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mem.h"
+#include "data/text.h"
 #include "train/checkpoint.h"
 #include "train/json.h"
 #include "train/weights.h"
@@ -44,19 +45,25 @@ static ful_status read_names(const char *path, int classes, char **json_out)
     ful__emitter j = {0};
     char *text = NULL;
     size_t bytes = 0;
-    int lines = 0;
+    int lines = 0, unclean = 0;
     if (path) FUL_TRY(ful__file_read(path, NAMES_BYTES_MAX, &text, &bytes));
     ful__emit_open(&j, NULL, '[');
     for (char *line = text; line && *line; lines++) {
         char *end = line + strcspn(line, "\n"), *next = *end ? end + 1 : end;
         if (end > line && end[-1] == '\r') end--;
         *end = '\0';
+        if (*line && !ful__name_is_clean(line) && unclean == 0) unclean = lines + 1;
         ful__emit_text(&j, NULL, line);
         line = next;
     }
     for (int c = 0; !path && c < classes; c++) ful__emit_text(&j, NULL, "");
     ful__emit_close(&j, ']');
     ful__free(text);
+    if (unclean > 0) {
+        ful__emit_deinit(&j);
+        return ful__fail(FUL_ERR_DATA, "cannot name the classes from '%s': line %d must be UTF-8 without control characters",
+                         path, unclean);
+    }
     if (path && lines != classes) {
         ful__emit_deinit(&j);
         return ful__fail(FUL_ERR_DATA, "cannot name the classes from '%s': it has %d lines, and the classifier %d classes",

@@ -65,6 +65,41 @@ static void html_is_escaped(void **state)
     ful__str_deinit(&s);
 }
 
+/* What a page, a picture (which is XML) or JSON may not hold does not get there, whatever a name has in it. */
+static void names_from_outside_are_escaped(void **state)
+{
+    static const struct {
+        const char *text, *utf8, *json, *html;
+    } cases[] = {
+        {"", "", "\"\"", ""},
+        {"plain", "plain", "\"plain\"", "plain"},
+        {"a\"b\\c", "a\"b\\c", "\"a\\\"b\\\\c\"", "a&quot;b\\c"},
+        {"\n\t\x01\x1f\x7f", "\n\t\x01\x1f\x7f", "\"\\u000a\\u0009\\u0001\\u001f\\u007f\"", "\n\t???"},
+        {"caf\xc3\xa9 \xf0\x9f\x90\xb1", "caf\xc3\xa9 \xf0\x9f\x90\xb1", "\"caf\xc3\xa9 \xf0\x9f\x90\xb1\"",
+         "caf\xc3\xa9 \xf0\x9f\x90\xb1"},
+        {"caf\xe9", "caf?", "\"caf?\"", "caf?"},                   /* Latin-1 */
+        {"\xc3", "?", "\"?\"", "?"},                               /* cut short */
+        {"\xc0\xbc<", "\?\?<", "\"\?\?<\"", "\?\?&lt;"},           /* an overlong '<' */
+        {"\xed\xa0\x80", "?\?\?", "\"?\?\?\"", "?\?\?"},           /* a surrogate */
+        {"\xef\xbf\xbe", "\xef\xbf\xbe", "\"\xef\xbf\xbe\"", "?"}, /* no character of XML */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ful__str s = {0};
+        char *text = NULL;
+        assert_ok(ful_text_utf8(cases[i].text, &text));
+        assert_string_equal(text, cases[i].utf8);
+        ful__free(text);
+        ful__str_add_json(&s, cases[i].text);
+        assert_string_equal(s.data, cases[i].json);
+        ful__str_deinit(&s);
+        ful__str_add(&s, "|");
+        ful__str_add_html(&s, cases[i].text);
+        assert_string_equal(s.data + 1, cases[i].html);
+        ful__str_deinit(&s);
+    }
+}
+
 static ful_status build(void *ctx)
 {
     (void)ctx;
@@ -139,10 +174,15 @@ static void the_word_that_was_meant(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grows),           cmocka_unit_test(formats_of_every_length),
-        cmocka_unit_test(html_is_escaped), cmocka_unit_test(take_gives_a_string_always),
-        cmocka_unit_test(failure_sticks),  cmocka_unit_test(numbers),
-        cmocka_unit_test(numbers_as_text), cmocka_unit_test(the_word_that_was_meant),
+        cmocka_unit_test(grows),
+        cmocka_unit_test(formats_of_every_length),
+        cmocka_unit_test(html_is_escaped),
+        cmocka_unit_test(names_from_outside_are_escaped),
+        cmocka_unit_test(take_gives_a_string_always),
+        cmocka_unit_test(failure_sticks),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(numbers_as_text),
+        cmocka_unit_test(the_word_that_was_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

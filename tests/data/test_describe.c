@@ -75,9 +75,106 @@ static void test_folder(void **state)
     /* A damaged archive is a finding, too; and of many problems only some are shown. */
     write_file(temp_path(&t, "test.tar.gz"), "\x1f\x8b\x08 damaged", 12);
     for (int i = 0; i < 30; i++) write_file(temp_path(&t, "train/ant/bad%02d.png", i), "x", 1);
-    text = describe(&c, false);
+    assert_fails(ful_data_describe(&c, false, &text), FUL_ERR_DATA,
+                 "cannot use the test split of 'folder': cannot decompress '"); /* nothing is left of it */
     has(text, "test   problem: cannot decompress '");
     has(text, "and 12 more problems");
+    ful_free(text);
+    temp_remove(&t);
+}
+
+static void put_u32(blob *b, uint32_t value)
+{
+    const uint8_t bytes[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value};
+    blob_add(b, bytes, 4);
+}
+
+static void idx_of_none(const char *stem, bool labels)
+{
+    blob b = {0};
+    put_u32(&b, labels ? 0x801 : 0x803);
+    put_u32(&b, 0);
+    for (int i = 0; i < 2 && !labels; i++) put_u32(&b, 28);
+    write_file(temp_path(&t, "idx/%s-%s-ubyte", stem, labels ? "labels-idx1" : "images-idx3"), b.data, b.n);
+    blob_free(&b);
+}
+
+static void make_sets_of_nothing(void)
+{
+    static const char *const folders[] = {
+        "empty", "classes",     "classes/a",  "classes/b",     "tiny", "idx", "tiny/train", "tiny/val", "tiny/train/n00000001",
+        "split", "split/train", "split/test", "split/train/a", "cifar"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) make_folder(temp_path(&t, "%s", folders[i]));
+    write_file(temp_path(&t, "classes/a/notes.txt"), "no image", 8);
+    write_file(temp_path(&t, "tiny/wnids.txt"), "n00000001\n", 10);
+    tar_out tar;
+    tar_begin(&tar);
+    tar_save(&tar, temp_path(&t, "empty.tar"), false);
+    tar_begin(&tar);
+    tar_file(&tar, "a/notes.txt", "no image", 8);
+    tar_save(&tar, temp_path(&t, "text.tar.gz"), true);
+    for (int i = 0; i < 2; i++) {
+        idx_of_none(i ? "t10k" : "train", false);
+        idx_of_none(i ? "t10k" : "train", true);
+    }
+    for (int i = 1; i <= 6; i++) {
+        char name[32] = "test_batch.bin";
+        if (i < 6) snprintf(name, sizeof name, "data_batch_%d.bin", i);
+        write_file(temp_path(&t, "cifar/%s", name), "", 0);
+    }
+}
+
+/* A set without images is an error of every reader, and what was looked at is told nevertheless, as text and as JSON. */
+static void test_without_images(void **state)
+{
+    static const struct {
+        const char *name, *path, *message;
+    } cases[] = {
+        {"folder", "empty", "it holds no class folders with images"},
+        {"folder", "classes", "it holds no images"},
+        {"folder", "split", "it holds no images"},
+        {"folder", "empty.tar", "it holds no images"},
+        {"folder", "text.tar.gz", "it holds no images"},
+        {"webdataset", "empty.tar", "it holds no images"},
+        {"webdataset", "text.tar.gz", "it holds no images"},
+        {"imagenet", "empty", "it holds no class folders with images"},
+        {"tiny-imagenet", "tiny", "it holds no images"},
+        {"mnist", "idx", "dimension 0 is 0"},
+        {"cifar10", "cifar", "cannot use the train split of 'cifar10': "},
+    };
+    (void)state;
+    temp_make(&t);
+    make_sets_of_nothing();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int json = 0; json < 2; json++) {
+            const ful_data_config c = config_of(cases[i].name, temp_path(&t, "%s", cases[i].path), "");
+            char *text = NULL;
+            assert_fails(ful_data_describe(&c, json, &text), FUL_ERR_DATA, cases[i].message);
+            assert_non_null(text);
+            has(text, json ? "\"images\": 0, " : "train  no images\n");
+            if (json) json_decref(json_loads(text, 0, NULL));
+            ful_free(text);
+            ful_dataset *set = NULL; /* nor can it be trained on */
+            assert_int_not_equal(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &set), FUL_OK);
+        }
+    temp_remove(&t);
+}
+
+/* A class without images among others is told; the others are described. */
+static void test_empty_class(void **state)
+{
+    (void)state;
+    const tiny train = {.classes = 2, .per_class = 3, .h = 6, .w = 8, .channels = 3};
+    temp_make(&t);
+    tiny_folder(&train, temp_path(&t, "train"));
+    make_folder(temp_path(&t, "train/zoo"));
+    const ful_data_config c = config_of("folder", t.path, temp_path(&t, "cache"));
+    char *text = describe(&c, false);
+    has(text, "train  6 images in 3 classes, 0 to 3 each (median 3)");
+    has(text, "train  warning: classes without images: zoo\n");
+    ful_free(text);
+    text = describe(&c, true);
+    has(text, "\"empty_classes\": [\"zoo\"]");
     ful_free(text);
     temp_remove(&t);
 }
@@ -130,9 +227,8 @@ static void test_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_others),
-        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_folder), cmocka_unit_test(test_without_images), cmocka_unit_test(test_empty_class),
+        cmocka_unit_test(test_others), cmocka_unit_test(test_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

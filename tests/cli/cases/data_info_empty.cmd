@@ -1,0 +1,1 @@
+mkdir none; "$F" data info none --json

@@ -1,0 +1,1 @@
+mkdir -p set/a set/zoo; echo iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGNgENGwCUhhMHKLymuaBgAR1AOFq8r22QAAAABJRU5ErkJggg== | base64 -d >set/a/1.png; printf 'x' >set/a/2.png; "$F" data info set

@@ -92,7 +92,8 @@ static const conv_case depthwise[] = {
 static const conv_case pointwise[] = {
     {{2, 1, 16}, 16, 1, 1, .groups = 1}, {{3, 5, 48}, 80, 1, 1, .groups = 1},  {{7, 7, 64}, 32, 1, 1, .n_max = 19},
     {{5, 3, 16}, 48, 1, 1, .n_max = 37}, {{31, 37, 32}, 16, 1, 1, .n_max = 2}, {{64, 33, 16}, 32, 1, 1, .n_max = 1},
-    {{3, 3, 16}, 512, 1, 1, .n_max = 4}, {{2, 2, 16}, 528, 1, 1, .groups = 1}, /* left to oneDNN */
+    {{3, 3, 16}, 512, 1, 1, .n_max = 4}, {{2, 2, 16}, 528, 1, 1, .groups = 1}, /* left to oneDNN, */
+    {{2, 2, 528}, 16, 1, 1, .n_max = 3}, {{9, 7, 384}, 32, 1, 1, .n_max = 2},  /* of which these were wrong with SSE4.1 */
     {{6, 5, 40}, 24, 1, 1, .n_max = 3}, /* blocks of 8 with AVX2, three and five of them */
 };
 

@@ -12,6 +12,7 @@
 #include "core/rng.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv2d/strips.h"
+#include "ops/conv2d/winograd.h"
 #include "ops/ref.h"
 #include "support/fault.h"
 
@@ -281,66 +282,204 @@ static void numbers_at_each_level(void **state)
     at_each_level(numbers);
 }
 
-/* Strips without the op around them, which asks oneDNN for the layouts: so their AVX-512 kernels run in the emulation too. */
-static int strips_alone(const shape *s)
-{
-    enum { N = 3 };
+/* Kernels of our own by themselves --------------------------------------------------------------------------------------- */
+
+enum { IMAGES = 3 };
+
+/* A convolution without bias in the reference's numbers, and buffers to run it in without the op around the kernels. That one
+ * asks oneDNN for its layouts, and oneDNN knows nothing of the emulated AVX-512. */
+typedef struct bare {
+    const shape *s;
     rig r;
-    ful_shape x = s->x;
-    const ful_conv2d_attr a = attr_of(s);
-    rig_init(&r, s, N, true);
-    ful__op *op = r.op;
-    const ful_shape y = op->y, flat = {1, 1, 1};
-    const ful__layout x_layout = x.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC;
-    const ful__layout y_layout = y.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC;
-    const int64_t cx = N * ful__count(x), cy = N * ful__count(y), cw = op->params[0].count;
-    int bad = 0;
-    double *w[2] = {as_doubles(r.w[0], cw, flat, FUL__NHWC), NULL};
-    double *in = as_doubles(r.x, cx, x, x_layout), *dy = as_doubles(r.dy, cy, y, y_layout);
-    double *out = calloc((size_t)cy, sizeof *out), *dx = calloc((size_t)cx, sizeof *dx),
-           *dw[2] = {calloc((size_t)cw, sizeof *dw[0])};
-    const ful__ref ref = {.op = op, .attr = &a, .n = N, .x = {in}, .y = out, .dy = dy, .dx = {dx}, .w = w, .dw = dw};
+    ful_conv2d_attr attr;
+    ful_shape x, y;
+    float *bias, *residual;
+    double *want_y, *want_dx, *want_dw;
+} bare;
+
+static void bare_init(bare *b, const shape *s)
+{
+    const ful_shape flat = {1, 1, 1};
+    *b = (bare){.s = s, .attr = attr_of(s), .x = s->x};
+    rig_init(&b->r, s, IMAGES, true);
+    b->y = b->r.op->y;
+    const int64_t cx = IMAGES * ful__count(b->x), cy = IMAGES * ful__count(b->y), cw = b->r.op->params[0].count;
+    b->bias = make("bias", b->y.c);
+    b->residual = make("residual", cy);
+    b->want_y = calloc((size_t)cy, sizeof *b->want_y);
+    b->want_dx = calloc((size_t)cx, sizeof *b->want_dx);
+    b->want_dw = calloc((size_t)cw, sizeof *b->want_dw);
+    double *x = as_doubles(b->r.x, cx, b->x, b->x.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC);
+    double *dy = as_doubles(b->r.dy, cy, b->y, FUL__BLOCKED);
+    double *w[1] = {as_doubles(b->r.w[0], cw, flat, FUL__NHWC)}, *dw[1] = {b->want_dw};
+    const ful__ref ref = {
+        .op = b->r.op, .attr = &b->attr, .n = IMAGES, .x = {x}, .y = b->want_y, .dy = dy, .dx = {b->want_dx}, .w = w, .dw = dw};
     ful__conv2d_fwd__ref(&ref);
     ful__conv2d_bwd__ref(&ref);
-    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++) {
-        const bool back = pass == FUL__DNNL_BWD_X;
-        if (!ful__strips_applies(&a, x, y, (ful__dnnl_pass)pass)) continue;
-        const ful__strips plan = ful__strips_plan(&a, x, y, (ful__dnnl_pass)pass, N);
-        float *packed = make("packed", (int64_t)ful__strips_packed_bytes(&plan) / 4);
-        float *scratch = make("scratch", (int64_t)ful__strips_scratch_bytes(&plan) / 4 + 1);
-        const ful__conv_run run = {
-            .n = N, .x = back ? r.dy : r.x, .packed = packed, .y = back ? r.dx : r.y, .scratch = scratch};
-        if (pass == FUL__DNNL_BWD_W) {
-            ful__strips_grad(&plan, N, r.x, r.dy, r.dw[0], scratch);
-            bad += near("dw of strips", s, probe(r.dw[0], cw, flat, FUL__NHWC), probe_double(dw[0], cw), cy * cw / s->out);
-        } else {
-            ful__strips_pack(&plan, r.w[0], packed);
-            ful__strips_apply(&plan, &run);
-        }
-        if (pass == FUL__DNNL_FWD)
-            bad += near("y of strips", s, probe(r.y, cy, y, FUL__BLOCKED), probe_double(out, cy), cy * cw / s->out);
-        if (back) bad += near("dx of strips", s, probe(r.dx, cx, x, FUL__BLOCKED), probe_double(dx, cx), cy * cw / s->out);
-        free(packed);
-        free(scratch);
+    free(x);
+    free(dy);
+    free(w[0]);
+}
+
+static void bare_deinit(bare *b)
+{
+    free(b->bias);
+    free(b->residual);
+    free(b->want_y);
+    free(b->want_dx);
+    free(b->want_dw);
+    rig_deinit(&b->r);
+}
+
+/* Every value against the reference's, by the size of them all. */
+static int all_near(const char *what, const bare *b, const float *got, const double *want, int64_t count, ful_shape of,
+                    ful__layout layout)
+{
+    double *values = as_doubles(got, count, of, layout), size = 0, worst = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double off = fabs(values[i] - want[i]);
+        size += want[i] * want[i] / (double)count;
+        worst = isfinite(off) ? fmax(worst, off) : INFINITY;
     }
-    double *doubles[] = {w[0], in, dy, out, dx, dw[0]};
-    for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++) free(doubles[i]);
-    rig_deinit(&r);
+    free(values);
+    if (worst <= 2e-5 * sqrt(size)) return 0;
+    printf("%dx%dx%d -> %d kernel %d stride %d pad %d, CPU flags %x: %s is off by %g of %g\n", b->x.h, b->x.w, b->x.c, b->y.c,
+           b->s->kernel, b->s->stride, b->s->pad, ful_cpu_flags(), what, worst, sqrt(size));
+    return 1;
+}
+
+/* One pass planned on strips or on Winograd's algorithm. */
+typedef struct own {
+    bool winograd;
+    ful__dnnl_pass pass;
+    ful__strips strips;
+    ful__winograd tiles;
+    float *packed, *scratch;
+} own;
+
+static bool own_applies(const bare *b, ful__dnnl_pass pass, bool winograd)
+{
+    return winograd ? ful__winograd_applies(&b->attr, b->x, b->y) : ful__strips_applies(&b->attr, b->x, b->y, pass);
+}
+
+static void own_init(own *o, const bare *b, ful__dnnl_pass pass, bool winograd)
+{
+    *o = (own){.winograd = winograd, .pass = pass};
+    size_t packed, scratch;
+    if (winograd) {
+        o->tiles = ful__winograd_plan(&b->attr, b->x, b->y, pass == FUL__DNNL_BWD_X, IMAGES);
+        packed = ful__winograd_packed_bytes(&o->tiles);
+        scratch = ful__winograd_scratch_bytes(&o->tiles, pass == FUL__DNNL_BWD_W);
+    } else {
+        o->strips = ful__strips_plan(&b->attr, b->x, b->y, pass, IMAGES);
+        packed = ful__strips_packed_bytes(&o->strips);
+        scratch = ful__strips_scratch_bytes(&o->strips);
+    }
+    o->packed = make("packed", (int64_t)(packed / sizeof(float)));
+    o->scratch = make("scratch", (int64_t)(scratch / sizeof(float)));
+    if (pass == FUL__DNNL_BWD_W) return;
+    if (winograd)
+        ful__winograd_pack(&o->tiles, b->r.w[0], pass == FUL__DNNL_BWD_X, o->packed);
+    else
+        ful__strips_pack(&o->strips, b->r.w[0], o->packed);
+}
+
+static void own_deinit(own *o)
+{
+    free(o->packed);
+    free(o->scratch);
+}
+
+static void own_apply(const own *o, ful__conv_run run)
+{
+    run.packed = o->packed;
+    run.scratch = o->scratch;
+    if (o->winograd)
+        ful__winograd_apply(&o->tiles, &run);
+    else
+        ful__strips_apply(&o->strips, &run);
+}
+
+/* y = relu(conv(x) + bias + residual) of fewer images than planned for; the residual lies where y goes. */
+static int own_fused(const own *o, const bare *b)
+{
+    const int n = IMAGES - 1;
+    const int64_t cy = n * ful__count(b->y);
+    double *want = as_doubles(b->residual, cy, b->y, FUL__BLOCKED);
+    for (int64_t i = 0; i < cy; i++) want[i] = fmax(0, want[i] + b->want_y[i] + b->bias[i % b->y.c]);
+    memcpy(b->r.y, b->residual, (size_t)cy * sizeof(float));
+    own_apply(o, (ful__conv_run){.n = n, .x = b->r.x, .bias = b->bias, .residual = b->r.y, .relu = true, .y = b->r.y});
+    const int bad = all_near(o->winograd ? "Winograd's fused y" : "strips' fused y", b, b->r.y, want, cy, b->y, FUL__BLOCKED);
+    free(want);
     return bad;
 }
 
-static void strips_by_themselves(void **state)
+static int own_pass(const bare *b, ful__dnnl_pass pass, bool winograd)
 {
-    (void)state;
-    static const shape more[] = {{{9, 7, 16}, 48, 3, 2, 1, 1, 1}, {{8, 8, 32}, 80, 5, 2, 2, 1, 1},
-                                 {{5, 6, 48}, 16, 1, 2, 0, 1, 1}, {{1, 1, 32}, 32, 3, 2, 1, 1, 1},
-                                 {{9, 9, 3}, 48, 7, 2, 3, 1, 1},  {{9, 9, 16}, 16, 3, 1, 2, 1, 2}};
+    static const char *const names[FUL__DNNL_PASSES][2] = {
+        {"strips' y", "Winograd's y"}, {"strips' dx", "Winograd's dx"}, {"strips' dw", "Winograd's dw"}};
+    const char *name = names[pass][winograd];
+    const ful_shape flat = {1, 1, 1};
+    const rig *r = &b->r;
+    const int64_t cw = r->op->params[0].count;
+    int bad = 0;
+    own o;
+    if (!own_applies(b, pass, winograd)) return 0;
+    own_init(&o, b, pass, winograd);
+    switch (pass) {
+    case FUL__DNNL_FWD:
+        own_apply(&o, (ful__conv_run){.n = IMAGES, .x = r->x, .y = r->y});
+        bad = all_near(name, b, r->y, b->want_y, IMAGES * ful__count(b->y), b->y, FUL__BLOCKED) + own_fused(&o, b);
+        break;
+    case FUL__DNNL_BWD_X:
+        own_apply(&o, (ful__conv_run){.n = IMAGES, .x = r->dy, .y = r->dx});
+        bad = all_near(name, b, r->dx, b->want_dx, IMAGES * ful__count(b->x), b->x, FUL__BLOCKED);
+        break;
+    case FUL__DNNL_BWD_W:
+        memset(r->dw[0], 0, (size_t)cw * sizeof(float));
+        if (winograd)
+            ful__winograd_grad(&o.tiles, IMAGES, r->x, r->dy, r->dw[0], o.scratch);
+        else
+            ful__strips_grad(&o.strips, IMAGES, r->x, r->dy, r->dw[0], o.scratch);
+        bad = all_near(name, b, r->dw[0], b->want_dw, cw, flat, FUL__NHWC);
+    }
+    own_deinit(&o);
+    return bad;
+}
+
+static int own_kernels(const shape *s)
+{
+    if (s->out % ful__block() != 0) return 0;
+    bare b;
+    int bad = 0;
+    bare_init(&b, s);
+    for (int pass = 0; pass < FUL__DNNL_PASSES; pass++)
+        for (int winograd = 0; winograd < 2; winograd++) bad += own_pass(&b, (ful__dnnl_pass)pass, winograd);
+    bare_deinit(&b);
+    return bad;
+}
+
+static int all_own_kernels(void)
+{
+    static const shape more[] = {
+        {{9, 7, 16}, 48, 3, 2, 1, 1, 1},   {{8, 8, 32}, 80, 5, 2, 2, 1, 1},   {{5, 6, 48}, 16, 1, 2, 0, 1, 1},
+        {{1, 1, 32}, 32, 3, 2, 1, 1, 1},   {{9, 9, 3}, 48, 7, 2, 3, 1, 1},    {{9, 9, 16}, 16, 3, 1, 2, 1, 2},
+        {{1, 1, 16}, 16, 3, 1, 1, 1, 1},   {{3, 2, 16}, 32, 3, 1, 1, 1, 1},   {{6, 5, 32}, 48, 3, 1, 0, 1, 1},
+        {{5, 7, 48}, 16, 3, 1, 2, 1, 1},   {{13, 11, 32}, 32, 3, 1, 1, 1, 1}, {{4, 9, 80}, 48, 3, 1, 1, 1, 1},
+        {{2, 3, 272}, 16, 3, 1, 1, 1, 1},  {{3, 5, 16}, 288, 3, 1, 1, 1, 1},  {{37, 37, 16}, 16, 3, 1, 1, 1, 1},
+        {{9, 21, 64}, 128, 3, 1, 1, 1, 1},
+    };
     int bad = 0;
     with_bias = false;
-    for (int i = 0; i < SHAPES; i++) bad += ful__count(shapes[i].x) * shapes[i].out < 1 << 19 ? strips_alone(&shapes[i]) : 0;
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++) bad += strips_alone(&more[i]);
-    with_bias = true;
-    assert_int_equal(bad, 0);
+    for (int i = 0; i < SHAPES; i++) bad += ful__count(shapes[i].x) * shapes[i].out < 1 << 19 ? own_kernels(&shapes[i]) : 0;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) bad += own_kernels(&more[i]);
+    return bad;
+}
+
+static void own_kernels_by_themselves(void **state)
+{
+    (void)state;
+    at_each_level(all_own_kernels);
 }
 
 /* Rounding --------------------------------------------------------------------------------------------------------------- */
@@ -539,8 +678,8 @@ static void folding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bits_in_any_batch), /* these two before anything starts threads: they fork */
-        cmocka_unit_test(numbers_at_each_level), cmocka_unit_test(strips_by_themselves),
+        cmocka_unit_test(bits_in_any_batch), /* these three before anything starts threads: they fork */
+        cmocka_unit_test(numbers_at_each_level), cmocka_unit_test(own_kernels_by_themselves),
         cmocka_unit_test(inside_a_loop),         cmocka_unit_test(same_bits_run_to_run),
         cmocka_unit_test(failing_memory),        cmocka_unit_test(named_kernels),
         cmocka_unit_test(winograd_rounding),     cmocka_unit_test(folding),

@@ -152,6 +152,37 @@ static void damaged_file_is_replaced(void **state)
     }
 }
 
+/* The text with its kernels' stamp changed by one letter. */
+static void change_stamp(char *text)
+{
+    char *end = strchr(text, '\n');
+    assert_true(end != NULL && end > text && strstr(text, "\tkernels ") != NULL);
+    end[-1] = end[-1] == '0' ? '1' : '0';
+}
+
+/* Choices of other kernels are made anew, so that the file is again as it was. */
+static int measured_anew(void)
+{
+    char *text = file_text(), *first = strchr(text, '\n') + 1;
+    change_stamp(text);
+    strcpy(strchr(first, '\n') + 1, "");
+    write_text(text);
+    choose_three();
+    char *now = file_text();
+    const int result = lines(now) == 1 + 3 && strncmp(now, text, (size_t)(first - text)) != 0 ? 0 : 1;
+    ful__free(text);
+    ful__free(now);
+    return result;
+}
+
+static void other_kernels(void **state)
+{
+    (void)state;
+    if (!(ful_cpu_flags() & FUL_CPU_AVX2)) skip();
+    in_child(choose_three);
+    in_child(measured_anew);
+}
+
 static int no_folder(void)
 {
     setenv("XDG_CACHE_HOME", "/dev/null/nowhere", 1);
@@ -222,11 +253,39 @@ static int text_is_taken_over(void)
     return 0;
 }
 
+/* What a run's folder lends goes before the machine's file, whatever the kernels, and is not written there. */
+static int text_is_lent(void)
+{
+    const ful__dnnl_conv_spec s = spec_of(16, FUL_CONV_AUTO);
+    char *before = file_text(), *text = file_text(), *now = NULL, turned[4096] = "";
+    change_stamp(text);
+    const char *forward = strstr(text, "forward ");
+    const bool winograd = strncmp(strchr(forward, '\t'), "\twinograd", 9) == 0;
+    snprintf(turned, sizeof turned, "%.*s%.*s\t%s\n", (int)(strchr(text, '\n') + 1 - text), text,
+             (int)(strchr(forward, '\t') - forward), forward, winograd ? "direct" : "winograd");
+    if (ful__conv_choices_add(turned, "a run's folder") != FUL_OK) return 1;
+    if (choose(&s, FUL__DNNL_FWD) == winograd) return 2;
+    const ful__dnnl_conv_spec other = spec_of(80, FUL_CONV_AUTO);
+    (void)choose(&other, FUL__DNNL_FWD); /* the file is read and written */
+    char *after = file_text();
+    if (strncmp(after, before, strlen(before)) != 0 || lines(after) != lines(before) + 1) return 3;
+    if (choose(&s, FUL__DNNL_FWD) == winograd) return 4;
+    if (ful__conv_choices_text(&now) != FUL_OK || lines(now) != lines(after)) return 5;
+    if (!strstr(now, strchr(turned, '\n') + 1)) return 6;
+    ful__free(before);
+    ful__free(text);
+    ful__free(after);
+    ful__free(now);
+    return 0;
+}
+
 static void texts(void **state)
 {
     (void)state;
     if (!(ful_cpu_flags() & FUL_CPU_AVX2)) skip();
     in_child(text_is_taken_over);
+    in_child(choose_three);
+    in_child(text_is_lent);
     assert_fails(ful__conv_choices_add("what", "a file"), FUL_ERR_FORMAT, "cannot read 'a file': line 1");
     assert_ok(ful__conv_choices_add("fulcrum-conv-1\tanother\n", "a file"));
 }
@@ -257,9 +316,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         /* these fork, so they come before anything starts threads */
-        cmocka_unit_test(measured_once),      cmocka_unit_test(file_is_believed), cmocka_unit_test(damaged_file_is_replaced),
-        cmocka_unit_test(a_file_of_ones_own), cmocka_unit_test(without_a_folder), cmocka_unit_test(texts),
-        cmocka_unit_test(as_asked),           cmocka_unit_test(failing_memory),
+        cmocka_unit_test(measured_once), cmocka_unit_test(file_is_believed),   cmocka_unit_test(damaged_file_is_replaced),
+        cmocka_unit_test(other_kernels), cmocka_unit_test(a_file_of_ones_own), cmocka_unit_test(without_a_folder),
+        cmocka_unit_test(texts),         cmocka_unit_test(as_asked),           cmocka_unit_test(failing_memory),
     };
     if (!mkdtemp(folder)) return 1;
     setenv("XDG_CACHE_HOME", folder, 1);

@@ -35,13 +35,16 @@ enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, 
  * again. */
 #define APART 3e-6
 
-/* The first words of a file. The number grows when there is a new way, so that choices are made anew. */
+/* The first words of a file. The number grows when there is a new way, so that choices are made anew. FUL_CONV_KERNELS
+ * (CMakeLists.txt) stands for the kernels the program is built with. */
 #define HEAD_WORD "fulcrum-conv-"
 #define HEAD      HEAD_WORD "2\t"
+#define KERNELS   "\tkernels " FUL_CONV_KERNELS "\n"
 
 typedef struct choice {
     char key[KEY_MAX];
     ful__conv_way way;
+    bool lent; /* by a run's folder: goes before the machine's, and is not written there */
 } choice;
 
 static const char *const way_names[FUL__CONV_WAYS] = {"direct", "winograd", "patches", "strips"};
@@ -52,37 +55,46 @@ static int n_choices;
 
 /* Table ------------------------------------------------------------------------------------------------------------------ */
 
-static const choice *find(const char *key)
+static const choice *find_of(const char *key, bool lent)
 {
     for (int i = 0; i < n_choices; i++)
-        if (strcmp(choices[i].key, key) == 0) return &choices[i];
+        if (choices[i].lent == lent && strcmp(choices[i].key, key) == 0) return &choices[i];
     return NULL;
 }
 
-/* The first to come stays. A full table only means that the next net measures again. */
-static ful_status keep(const char *key, ful__conv_way way)
+static const choice *find(const char *key)
 {
-    if (find(key) || n_choices == CHOICES_MAX) return FUL_OK;
+    const choice *lent = find_of(key, true);
+    return lent ? lent : find_of(key, false);
+}
+
+/* The first to come stays. A full table only means that the next net measures again. */
+static ful_status keep(const char *key, ful__conv_way way, bool lent)
+{
+    if (find_of(key, lent) || n_choices == CHOICES_MAX) return FUL_OK;
     FUL_TRY(ful__realloc(&choices, (size_t)n_choices + 1, sizeof *choices, "the choices of convolutions"));
-    choices[n_choices] = (choice){.way = way};
+    choices[n_choices] = (choice){.way = way, .lent = lent};
     snprintf(choices[n_choices].key, KEY_MAX, "%s", key);
     n_choices++;
     return FUL_OK;
 }
 
-/* Text: a line that names the machine, then "key TAB algorithm" each. */
-static void head_of(char *out, size_t bytes)
+/* Text: a line that names the machine and the kernels, then "key TAB algorithm" each. */
+static int machine_of(char *out, size_t bytes)
 {
-    snprintf(out, bytes, HEAD "%s\t%x\toneDNN %s\n", ful_cpu_name(), ful_cpu_flags(), ful__dnnl_version());
+    return snprintf(out, bytes, HEAD "%s\t%x\toneDNN %s", ful_cpu_name(), ful_cpu_flags(), ful__dnnl_version());
 }
 
-static ful_status make_text(char **out)
+/* Of what is in force, or of what belongs to the machine. */
+static ful_status make_text(bool machines, char **out)
 {
     ful__str s = {0};
-    char head[256];
-    head_of(head, sizeof head);
-    ful__str_add(&s, head);
-    for (int i = 0; i < n_choices; i++) ful__str_addf(&s, "%s\t%s\n", choices[i].key, way_names[choices[i].way]);
+    char machine[256];
+    machine_of(machine, sizeof machine);
+    ful__str_addf(&s, "%s" KERNELS, machine);
+    for (int i = 0; i < n_choices; i++)
+        if (machines ? !choices[i].lent : find(choices[i].key) == &choices[i])
+            ful__str_addf(&s, "%s\t%s\n", choices[i].key, way_names[choices[i].way]);
     const ful_status status = ful__str_status(&s);
     if (status != FUL_OK) {
         ful__str_deinit(&s);
@@ -93,7 +105,7 @@ static ful_status make_text(char **out)
 }
 
 /* One line "key TAB algorithm". */
-static ful_status take_line(const char *line, size_t length)
+static ful_status take_line(const char *line, size_t length, bool lent)
 {
     const char *tab = memchr(line, '\t', length);
     if (!tab || tab == line || tab - line >= KEY_MAX) return FUL_ERR_FORMAT;
@@ -103,23 +115,34 @@ static ful_status take_line(const char *line, size_t length)
     memcpy(key, line, (size_t)(tab - line));
     memcpy(word, tab + 1, left);
     for (int way = 0; way < FUL__CONV_WAYS; way++)
-        if (strcmp(word, way_names[way]) == 0) return keep(key, (ful__conv_way)way);
+        if (strcmp(word, way_names[way]) == 0) return keep(key, (ful__conv_way)way, lent);
     return FUL_ERR_FORMAT;
 }
 
-/* FUL_ERR_FORMAT: line *number is not understood. Another machine's text is understood, and ignored. */
-static ful_status take_text(const char *text, int *number)
+/* What a text is: the choices of this machine with these kernels; of a study, which keeps its choices whatever the kernels; of
+ * a run, likewise, and lent. */
+typedef enum source { OF_MACHINE, OF_STUDY, OF_RUN } source;
+
+static bool is_ours(const char *text, source from)
 {
-    char head[256];
-    head_of(head, sizeof head);
+    char machine[256];
+    const size_t length = (size_t)machine_of(machine, sizeof machine);
+    if (strncmp(text, machine, length) != 0) return false;
+    if (from == OF_MACHINE) return strncmp(text + length, KERNELS, sizeof KERNELS - 1) == 0;
+    return text[length] == '\t' || text[length] == '\n';
+}
+
+/* FUL_ERR_FORMAT: line *number is not understood. Another machine's text is understood, and ignored. */
+static ful_status take_text(const char *text, source from, int *number)
+{
     *number = 1;
     if (strncmp(text, HEAD_WORD, sizeof HEAD_WORD - 1) != 0) return FUL_ERR_FORMAT;
-    const bool ours = strncmp(text, head, strlen(head)) == 0;
+    const bool ours = is_ours(text, from);
     for (const char *line = strchr(text, '\n'); line && line[1];) {
         const char *end = strchr(++line, '\n');
         ++*number;
         if (!end) return FUL_ERR_FORMAT;
-        if (ours) FUL_TRY(take_line(line, (size_t)(end - line)));
+        if (ours) FUL_TRY(take_line(line, (size_t)(end - line), from == OF_RUN));
         line = end;
     }
     return FUL_OK;
@@ -128,7 +151,7 @@ static ful_status take_text(const char *text, int *number)
 ful_status ful__conv_choices_text(char **out)
 {
     pthread_mutex_lock(&lock);
-    const ful_status status = n_choices ? make_text(out) : ful__strdup(out, "");
+    const ful_status status = n_choices ? make_text(false, out) : ful__strdup(out, "");
     pthread_mutex_unlock(&lock);
     return status;
 }
@@ -137,7 +160,7 @@ ful_status ful__conv_choices_add(const char *text, const char *from)
 {
     int line;
     pthread_mutex_lock(&lock);
-    const ful_status status = take_text(text, &line);
+    const ful_status status = take_text(text, OF_RUN, &line);
     pthread_mutex_unlock(&lock);
     FUL_FAIL_IF(status == FUL_ERR_FORMAT, FUL_ERR_FORMAT,
                 "cannot read '%s': line %d is not a key, a tab, and direct, winograd, patches or strips", from, line);
@@ -146,16 +169,19 @@ ful_status ful__conv_choices_add(const char *text, const char *from)
 
 /* File ------------------------------------------------------------------------------------------------------------------- */
 
-/* The machine's file, with its lock in fd; fd < 0 where there is none to be had: choices then last as long as the process. */
+/* The machine's or a study's file, with its lock in fd; fd < 0 where there is none to be had: choices then last as long as the
+ * process. */
 typedef struct store {
+    source from;
     char *path;
     int fd;
 } store;
 
-static ful_status store_path(char **out)
+static ful_status store_path(source *from, char **out)
 {
     const char *given = getenv("FULCRUM_CONV_FILE");
-    if (given && *given) return ful__strdup(out, given);
+    *from = given && *given ? OF_STUDY : OF_MACHINE;
+    if (*from == OF_STUDY) return ful__strdup(out, given);
     char *folder = NULL;
     ful_status status = ful__cache_folder(&folder);
     if (status == FUL_OK) status = ful__mkdirs(folder);
@@ -168,7 +194,7 @@ static ful_status store_open(store *s)
 {
     ful__str beside = {0};
     *s = (store){.fd = -1};
-    ful_status status = store_path(&s->path);
+    ful_status status = store_path(&s->from, &s->path);
     if (status == FUL_OK) {
         ful__str_addf(&beside, "%s.lock", s->path);
         status = ful__str_status(&beside);
@@ -195,7 +221,7 @@ static ful_status store_read(const store *s)
     int line;
     if (s->fd < 0 || !ful__path_exists(s->path)) return FUL_OK;
     ful_status status = ful__file_read(s->path, FILE_MAX, &text, &bytes);
-    if (status == FUL_OK) status = take_text(text, &line);
+    if (status == FUL_OK) status = take_text(text, s->from, &line);
     ful__free(text);
     if (status == FUL_ERR_FORMAT) ful__log(FUL_LOG_WARN, "'%s' is damaged: convolutions are measured anew", s->path);
     return status == FUL_ERR_MEMORY ? status : FUL_OK;
@@ -205,7 +231,7 @@ static ful_status store_write(const store *s)
 {
     char *text = NULL;
     if (s->fd < 0) return FUL_OK;
-    FUL_TRY(make_text(&text));
+    FUL_TRY(make_text(true, &text));
     const ful_status status = ful__file_write(s->path, text, strlen(text));
     if (status != FUL_OK) ful__log(FUL_LOG_DEBUG, "the choices of convolutions are not kept: %s", ful_error_message());
     ful__free(text);
@@ -425,7 +451,7 @@ static ful_status measure_and_keep(const ful__dnnl_conv_spec *spec, ful__dnnl_pa
     }
     ful__log(FUL_LOG_DEBUG, "convolution %s: direct %.3f ms, %s %.3f ms", key, 1e3 * seconds[FUL__CONV_DIRECT], way_names[best],
              1e3 * seconds[best]);
-    return keep(key, best);
+    return keep(key, best, false);
 }
 
 /* The choice is not in the process: from the file, or measured under the file's lock. */
@@ -464,6 +490,26 @@ static void list_ways(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int 
     way[FUL__CONV_STRIPS] = ful__strips_applies(a, spec->x, spec->y, pass);
 }
 
+static const ful__conv_way way_of[] = {[FUL_CONV_DIRECT] = FUL__CONV_DIRECT,
+                                       [FUL_CONV_WINOGRAD] = FUL__CONV_WINOGRAD,
+                                       [FUL_CONV_PATCHES] = FUL__CONV_PATCHES,
+                                       [FUL_CONV_STRIPS] = FUL__CONV_STRIPS};
+
+bool ful__conv_layouts(const ful__dnnl_conv_spec *spec, ful__layout *x_out, ful__layout *y_out)
+{
+    const ful_conv_algorithm want = wanted(&spec->attr);
+    ful__dnnl_conv_spec blocked = *spec;
+    bool way[FUL__CONV_WAYS];
+    if (want == FUL_CONV_AUTO || want == FUL_CONV_DIRECT || spec->y.c % ful__block() != 0) return false;
+    blocked.x_layout = spec->x.c % ful__block() == 0 ? FUL__BLOCKED : FUL__NHWC;
+    blocked.y_layout = FUL__BLOCKED;
+    list_ways(&blocked, FUL__DNNL_FWD, spec->n_max, way);
+    if (!way[way_of[want]]) return false;
+    *x_out = blocked.x_layout;
+    *y_out = blocked.y_layout;
+    return true;
+}
+
 ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int n, ful__conv_way *out)
 {
     const ful_conv2d_attr *a = &spec->attr;
@@ -475,10 +521,7 @@ ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass
     if (want == FUL_CONV_DIRECT) return FUL_OK;
     if (pass == FUL__DNNL_BWD_W && a->bias) return FUL_OK; /* oneDNN sums the bias's gradient on the way */
     if (want != FUL_CONV_AUTO) {
-        static const ful__conv_way of[] = {[FUL_CONV_WINOGRAD] = FUL__CONV_WINOGRAD,
-                                           [FUL_CONV_PATCHES] = FUL__CONV_PATCHES,
-                                           [FUL_CONV_STRIPS] = FUL__CONV_STRIPS};
-        if (way[of[want]]) *out = of[want];
+        if (way[way_of[want]]) *out = way_of[want];
         return FUL_OK;
     }
     if (way[FUL__CONV_WINOGRAD]) way[FUL__CONV_STRIPS] = false; /* never the better one, so it is not measured */

@@ -107,7 +107,7 @@ static void layouts(ful__op *base)
     const ful__dnnl_conv_spec spec = spec_of((conv_op *)base, 1, false);
     if (ful__depthwise_fits(&spec.attr, base->x[0]) || pointwise((conv_op *)base))
         base->x_layout[0] = base->y_layout = FUL__BLOCKED;
-    else
+    else if (!ful__conv_layouts(&spec, &base->x_layout[0], &base->y_layout))
         ful__dnnl_conv_layouts(&spec, &base->x_layout[0], &base->y_layout);
     base->x_layout[1] = base->y_layout;
 }

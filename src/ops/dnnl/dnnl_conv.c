@@ -95,11 +95,13 @@ static dnnl_prop_kind_t prop_of(const ful__dnnl_conv_spec *s, ful__dnnl_pass pas
     return s->train ? dnnl_forward_training : dnnl_forward_inference;
 }
 
-/* oneDNN 2.6's AVX2 kernel for the weight gradients of 1x1 convolutions may run for ever where it pads channels to a block. */
+/* What oneDNN 2.6 gets wrong in 1x1 convolutions: its AVX2 kernel for the weight gradients may run for ever where it pads
+ * channels to a block, and its SSE4.1 kernel adds the second part of a long sum to an output that it takes for aligned. */
 static const char *avoided(const ful__dnnl_conv_spec *s, ful__dnnl_pass pass)
 {
     enum { BLOCK = 8 };
-    return pass == FUL__DNNL_BWD_W && (s->x.c % BLOCK != 0 || s->y.c % BLOCK != 0) ? "jit_1x1:avx2" : NULL;
+    if (pass == FUL__DNNL_BWD_W && (s->x.c % BLOCK != 0 || s->y.c % BLOCK != 0)) return "jit_1x1:avx2";
+    return pass == FUL__DNNL_FWD ? "jit_1x1:sse41" : NULL;
 }
 
 static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, const shapes *s, dnnl_primitive_desc_t *out)

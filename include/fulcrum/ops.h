@@ -84,7 +84,8 @@ typedef struct ful_batchnorm_attr {
     float eps;       /* (default 1e-5) */
     float momentum;  /* running = (1-momentum)*running + momentum*batch; running variance is the unbiased one (default 0.1) */
     bool zero_gamma; /* gamma starts at 0 instead of 1 (default false) */
-    ful_act act;     /* fused after it: none or relu; set by the graph's fusion pass (default none) */
+    ful_act act;     /* fused after it: none, relu, relu6 or, without residual, hard_swish; set by the graph's fusion pass
+                        (default none) */
     bool residual;   /* y = act(norm(x0) + x1); set by the fusion pass (default false) */
 } ful_batchnorm_attr;
 /* weight(gamma) bias(beta) running_mean running_var, each [c]. */

@@ -5,6 +5,7 @@
 
 #include "core/str.h"
 #include "graph/program.h"
+#include "ops/act_math.h"
 
 static const char *base_name(ful__base base)
 {
@@ -17,6 +18,11 @@ static const char *layout_name(const ful__tensor *t)
     return t->shape.h == 1 && t->shape.w == 1 ? "vector" : t->layout == FUL__BLOCKED ? "blocked" : "nhwc";
 }
 
+static void add_act(ful__str *s, ful_act act)
+{
+    if (act != FUL_ACT_NONE) ful__str_addf(s, "+%s", ful__act_name(act));
+}
+
 /* "conv+bn+add+relu" */
 static void add_fusion(ful__str *s, const ful__step *step)
 {
@@ -25,9 +31,13 @@ static void add_fusion(ful__str *s, const ful__step *step)
         ful__str_add(s, "-");
         return;
     }
-    if (f->depthwise >= 0) ful__str_addf(s, "conv+bn%s+", f->depthwise_act == FUL_ACT_RELU ? "+relu" : "");
-    ful__str_addf(s, "%sbn%s%s", f->conv >= 0 ? "conv+" : "", f->add >= 0 ? "+add" : "",
-                  f->act_kind == FUL_ACT_RELU ? "+relu" : "");
+    if (f->depthwise >= 0) {
+        ful__str_add(s, "conv+bn");
+        add_act(s, f->depthwise_act);
+        ful__str_add(s, "+");
+    }
+    ful__str_addf(s, "%sbn%s", f->conv >= 0 ? "conv+" : "", f->add >= 0 ? "+add" : "");
+    add_act(s, f->act_kind);
 }
 
 /* Where forward writes: the caller's buffer, or its place in the arena for one image ("work+a*n+b"); "=x" where in place. */

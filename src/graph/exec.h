@@ -4,10 +4,10 @@
  * (batch-norm folded, no backward). It owns planned ops and offsets, but no tensors: whoever runs it brings parameters, packed
  * weights and work memory, so the experts of a mixture share one executor.
  *
- * Passes, in order: fuse (batch-norm + add + relu; for inference conv + batch-norm + add + relu), choose layouts and insert
- * reorders where neighbours disagree, plan ops, place all buffers of one step in one arena by liveness over forward and
- * backward. Every buffer is so many bytes an image (plus a fixed part), so offsets scale with n: work memory for n images is
- * ful__exec_work_bytes(exec, n), nothing larger is touched.
+ * Passes, in order: fuse (batch-norm + add + activation; for inference conv + batch-norm + add + activation), choose layouts
+ * and insert reorders where neighbours disagree, plan ops, place all buffers of one step in one arena by liveness over forward
+ * and backward. Every buffer is so many bytes an image (plus a fixed part), so offsets scale with n: work memory for n images
+ * is ful__exec_work_bytes(exec, n), nothing larger is touched.
  */
 #ifndef FUL_GRAPH_EXEC_H
 #define FUL_GRAPH_EXEC_H

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From nodes to steps. Training: batch-norm (+ add) (+ relu) is one step. Inference: convolution + batch-norm (+ add) (+ relu)
- * is one step with folded weights, so is one that is depthwise with the pointwise one behind it, and dropout, the identity
- * there, disappears. A node is swallowed only if what follows is its
- * one consumer. Nodes the output does not depend on give no step.
+ * From nodes to steps. Training: batch-norm (+ add) (+ activation) is one step. Inference: convolution + batch-norm (+ add)
+ * (+ activation) is one step with folded weights, so is one that is depthwise with the pointwise one behind it, and dropout,
+ * the identity there, disappears. A node is swallowed only if what follows is its one consumer. Nodes the output does not
+ * depend on give no step.
  */
 #include <string.h>
 
 #include "core/error.h"
 #include "core/mem.h"
 #include "graph/program.h"
+#include "ops/act_math.h"
+#include "ops/batchnorm/batchnorm.h"
 #include "ops/separable/separable.h"
 
 typedef struct fuser {
@@ -60,6 +62,11 @@ static bool open_chain(const fuser *f, ful_node s)
     return c->norm >= 0 && c->act_kind == FUL_ACT_NONE && sole(f, s);
 }
 
+static bool takes_act(const ful__fused *chain, ful_act kind)
+{
+    return chain->conv >= 0 ? ful__act_fuses(kind) : ful__batchnorm_fuses(kind, chain->add >= 0);
+}
+
 /* The chain of s, now ending at node i. */
 static ful__fused *extend(fuser *f, ful_node s, ful_node i)
 {
@@ -78,9 +85,7 @@ static void take_depthwise(fuser *f, ful__fused *chain)
 {
     const ful_node s = f->nodes[f->g->nodes[chain->conv].x[0]].source;
     const ful__fused *first = &f->nodes[s].fused;
-    if (first->conv < 0 || first->depthwise >= 0 || first->add >= 0 || !sole(f, s) ||
-        (first->act_kind != FUL_ACT_NONE && first->act_kind != FUL_ACT_RELU))
-        return;
+    if (first->conv < 0 || first->depthwise >= 0 || first->add >= 0 || !sole(f, s)) return;
     const ful_shape x = f->g->nodes[f->nodes[f->g->nodes[first->conv].x[0]].source].shape;
     if (!ful__separable_fits(conv_attr(f, first->conv), conv_attr(f, chain->conv), x)) return;
     f->nodes[s].swallowed = true;
@@ -103,10 +108,11 @@ static void match(fuser *f, ful_node i)
             take_depthwise(f, chain);
         }
     } else if (node->type == &ful__op_act) {
-        if (*(const ful_act *)node->attr == FUL_ACT_RELU && open_chain(f, a)) {
+        const ful_act kind = *(const ful_act *)node->attr;
+        if (open_chain(f, a) && takes_act(&f->nodes[a].fused, kind)) {
             ful__fused *chain = extend(f, a, i);
             chain->act = i;
-            chain->act_kind = FUL_ACT_RELU;
+            chain->act_kind = kind;
         }
     } else if (node->type == &ful__op_add) {
         const ful_node side[2] = {a, f->nodes[node->x[1]].source};

@@ -77,7 +77,7 @@ LANES_FN V FN(sigmoid)(V x)
 
 LANES_FN V FN(relu)(V x)
 {
-    return V_BELOW(x, 0.0f, V_SET(0.0f), x); /* a NaN stays one */
+    return V_MAX(V_SET(0.0f), x); /* a NaN stays one */
 }
 
 LANES_FN V FN(relu_slope)(V x)
@@ -123,15 +123,21 @@ LANES_FN V FN(silu_slope)(V x)
     return s * V_FMA(x, V_SET(1.0f) - s, V_SET(1.0f));
 }
 
+/* min(max(x + 3, 0), 6) / 6, exactly 1 from 3 on, since 6 times the nearest float to 1/6 rounds to 1 */
+LANES_FN V FN(hard_sigmoid)(V x)
+{
+    return V_MIN(V_SET(6.0f), V_MAX(V_SET(0.0f), x + 3.0f)) * V_SET(1.0f / 6.0f);
+}
+
 /* x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019) */
 LANES_FN V FN(hard_swish)(V x)
 {
-    return x * (V_MIN(V_SET(6.0f), V_MAX(V_SET(0.0f), x + 3.0f)) / 6.0f); /* the factor first: 6 x could overflow */
+    return x * FN(hard_sigmoid)(x); /* the factor first: 6 x could overflow */
 }
 
 LANES_FN V FN(hard_swish_slope)(V x)
 {
-    const V inside = V_FMA(x, V_SET(2.0f), V_SET(3.0f)) / 6.0f;
+    const V inside = V_FMA(x, V_SET(2.0f), V_SET(3.0f)) * V_SET(1.0f / 6.0f);
     const V above = V_BELOW(x, 3.0f, inside, V_SET(1.0f));
     return V_BELOW(x, -3.0f, V_SET(0.0f), above);
 }
@@ -145,12 +151,6 @@ LANES_FN V FN(relu6)(V x)
 LANES_FN V FN(relu6_slope)(V x)
 {
     return V_BELOW(x, 6.0f, FN(relu_slope)(x), V_SET(0.0f));
-}
-
-/* min(max(x + 3, 0), 6) / 6 */
-LANES_FN V FN(hard_sigmoid)(V x)
-{
-    return V_MIN(V_SET(6.0f), V_MAX(V_SET(0.0f), x + 3.0f)) / 6.0f;
 }
 
 LANES_FN V FN(hard_sigmoid_slope)(V x)

@@ -228,6 +228,12 @@ DEFINE_ARRAYS(scalar, )
 #define AT_BEST_LEVEL(name, ...) name##_scalar(__VA_ARGS__)
 #endif
 
+const char *ful__act_name(ful_act act)
+{
+    static const char *const names[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid"};
+    return act >= FUL_ACT_NONE && act <= FUL__ACT_LAST ? names[act] : "unknown";
+}
+
 void ful__act_forward_rows(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)
 {
     if (act != FUL_ACT_NONE)

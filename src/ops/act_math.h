@@ -9,6 +9,7 @@
 
 #include <fulcrum/ops.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -38,6 +39,21 @@ static inline float ful__float_times_pow2(float x, float t)
 }
 
 #define FUL__ACT_LAST FUL_ACT_HARD_SIGMOID
+
+/* "hard_swish" */
+const char *ful__act_name(ful_act act);
+
+/* Whether the kernels of convolutions and batch-norm can do it with what they store (simd_epilogue.h): it costs little. */
+static inline bool ful__act_fuses(ful_act act)
+{
+    return act == FUL_ACT_RELU || act == FUL_ACT_RELU6 || act == FUL_ACT_HARD_SWISH;
+}
+
+/* Whether its slope can be told from y; of the others it needs x. */
+static inline bool ful__act_slope_of_y(ful_act act)
+{
+    return act == FUL_ACT_RELU || act == FUL_ACT_RELU6;
+}
 
 #define V                       float
 #define VI                      int32_t

@@ -181,12 +181,12 @@ extern const ful__op_type ful__op_conv2d, ful__op_linear, ful__op_batchnorm, ful
     ful__op_tokens, ful__op_take, ful__op_mlp, ful__op_excite, ful__op_transpose;
 
 /*
- * Inference form of conv -> batch-norm (-> + residual) (-> relu): same weights as conv2d, but weight and bias given are already
- * folded, and y = act(conv(x0) + bias + x1). Attributes: this struct. Forward only.
+ * Inference form of conv -> batch-norm (-> + residual) (-> activation): same weights as conv2d, but weight and bias given are
+ * already folded, and y = act(conv(x0) + bias + x1). Attributes: this struct. Forward only.
  */
 typedef struct ful__conv_fused_attr {
     ful_conv2d_attr conv; /* bias = true */
-    ful_act act;          /* none or relu */
+    ful_act act;          /* none, or one that ful__act_fuses (act_math.h) */
     bool residual;
 } ful__conv_fused_attr;
 extern const ful__op_type ful__op_conv_fused;

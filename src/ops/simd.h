@@ -155,18 +155,6 @@ INLINE vf FN(vfma)(vf a, vf b, vf c)
 #endif
 }
 
-/* max(0, x); a NaN stays a NaN. */
-INLINE vf FN(vrelu)(vf x)
-{
-#if SIMD_LEVEL == 2
-    return (vf)_mm512_max_ps(_mm512_setzero_ps(), (__m512)x); /* max(a, b) is b where either is NaN */
-#elif SIMD_LEVEL == 1
-    return (vf)_mm256_max_ps(_mm256_setzero_ps(), (__m256)x);
-#else
-    return (vf)((vi)x & ~(x <= (vf){0}));
-#endif
-}
-
 /* v where x > 0, else 0. */
 INLINE vf FN(vwhere_positive)(vf x, vf v)
 {
@@ -200,6 +188,5 @@ INLINE float FN(vsum)(vf v)
 #define vfence          FN(vfence)
 #define vgather         FN(vgather)
 #define vfma            FN(vfma)
-#define vrelu           FN(vrelu)
 #define vwhere_positive FN(vwhere_positive)
 #define vsum            FN(vsum)

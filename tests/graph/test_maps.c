@@ -132,27 +132,27 @@ static ful_node norm(ful_graph *g, const char *name, ful_node x)
     return y;
 }
 
-static ful_node relu(ful_graph *g, const char *name, ful_node x)
+static ful_node activate(ful_graph *g, const char *name, ful_act act, ful_node x)
 {
     ful_node y;
-    assert_ok(ful_graph_act(g, name, x, FUL_ACT_RELU, &y));
+    assert_ok(ful_graph_act(g, name, x, act, &y));
     return y;
 }
 
 /* A stem; a depthwise block with a residual path, whose input has no residual of its own; a strided one behind it; one whose
- * residual joins without a relu; a depthwise convolution beside which no norm stands. */
-static ful_graph *blocks(ful_shape in)
+ * residual joins without an activation; a depthwise convolution beside which no norm stands. */
+static ful_graph *blocks(ful_shape in, ful_act act)
 {
     ful_graph *g;
     ful_node x, a, b;
     assert_ok(ful_graph_create(&g));
     assert_ok(ful_graph_input(g, in, &x));
-    a = relu(g, "stem.relu", norm(g, "stem.bn", conv(g, "stem", x, 16, 1, 1, 1)));
-    b = relu(g, "one.relu1", norm(g, "one.bn1", conv(g, "one.dw", a, 16, 3, 1, 16)));
+    a = activate(g, "stem.act", act, norm(g, "stem.bn", conv(g, "stem", x, 16, 1, 1, 1)));
+    b = activate(g, "one.act1", act, norm(g, "one.bn1", conv(g, "one.dw", a, 16, 3, 1, 16)));
     b = norm(g, "one.bn2", conv(g, "one.pw", b, 16, 1, 1, 1));
     assert_ok(ful_graph_add(g, "one.add", b, a, &a));
-    a = relu(g, "one.relu2", a);
-    b = relu(g, "two.relu1", norm(g, "two.bn1", conv(g, "two.dw", a, 16, 3, 2, 16)));
+    a = activate(g, "one.act2", act, a);
+    b = activate(g, "two.act1", act, norm(g, "two.bn1", conv(g, "two.dw", a, 16, 3, 2, 16)));
     a = norm(g, "two.bn2", conv(g, "two.pw", b, 32, 1, 1, 1));
     b = norm(g, "three.bn1", conv(g, "three.dw", a, 32, 5, 1, 32));
     b = norm(g, "three.bn2", conv(g, "three.pw", b, 32, 1, 1, 1));
@@ -209,7 +209,12 @@ static void assert_same_bits(const rig *a, const rig *b, bool threads_differ)
 static const struct {
     ful_shape x;
     int n;
-} sizes[] = {{{7, 9, 3}, 5}, {{112, 112, 3}, 8}};
+    ful_act act;
+} sizes[] = {{{7, 9, 3}, 5, FUL_ACT_RELU},
+             {{7, 9, 3}, 5, FUL_ACT_RELU6},
+             {{7, 9, 3}, 5, FUL_ACT_HARD_SWISH},
+             {{112, 112, 3}, 8, FUL_ACT_RELU},
+             {{112, 112, 3}, 8, FUL_ACT_HARD_SWISH}};
 
 static void test_who_does_what(void **state)
 {
@@ -219,7 +224,7 @@ static void test_who_does_what(void **state)
     skip(); /* they do here too: oneDNN, which is not emulated, has no kernels for blocks of 16 */
 #endif
     rig r, plain;
-    ful_graph *g = blocks((ful_shape){12, 12, 3});
+    ful_graph *g = blocks((ful_shape){12, 12, 3}, FUL_ACT_RELU);
     set_up(&r, g, (ful__exec_spec){.n_max = 2, .train = true});
     set_up(&plain, g, (ful__exec_spec){.n_max = 2, .train = true, .off = FUL__EXEC_NO_FUSE});
     static const char *const before[] = {"stem.bn", "one.bn2", "two.bn2"}, *const after[] = {"one.bn1", "two.bn1", "three.bn1"};
@@ -245,7 +250,7 @@ static void test_close_to_unfused(void **state)
 {
     (void)state;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        ful_graph *g = blocks(sizes[k].x);
+        ful_graph *g = blocks(sizes[k].x, sizes[k].act);
         rig fused, plain;
         set_up(&fused, g, (ful__exec_spec){.n_max = sizes[k].n, .train = true, .need_dx = true});
         set_up(&plain, g,
@@ -258,7 +263,7 @@ static void test_close_to_unfused(void **state)
         for (int i = 0; i < fused.n_params; i++) {
             const ful__param *p = ful__exec_param(fused.exec, i);
             assert_close(p->name, fused.w[i], plain.w[i], p->count, 1e-5);
-            if (strcmp(p->name, "three.bn1.bias") == 0) continue; /* 0 but for rounding: no relu between it and a norm */
+            if (strcmp(p->name, "three.bn1.bias") == 0) continue; /* 0 but for rounding: no activation between it and a norm */
             if (p->trainable) assert_close(p->name, fused.dw[i], plain.dw[i], p->count, 2e-3);
         }
         tear_down(&fused);
@@ -273,7 +278,7 @@ static void test_same_bits(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         const ful__exec_spec spec = {.n_max = sizes[k].n, .train = true, .need_dx = true};
-        ful_graph *g = blocks(sizes[k].x);
+        ful_graph *g = blocks(sizes[k].x, sizes[k].act);
         rig one;
         assert_ok(ful_threads_set(1));
         set_up(&one, g, spec);
@@ -303,7 +308,7 @@ static void test_find_nonfinite(void **state)
     for (int k = 0; k < 2; k++) {
         rig r;
         char name[32];
-        ful_graph *g = blocks((ful_shape){12, 12, 3});
+        ful_graph *g = blocks((ful_shape){12, 12, 3}, FUL_ACT_RELU);
         set_up(&r, g, (ful__exec_spec){.n_max = 3, .train = true});
         const ful__exec_run run = run_of(&r);
         assert_null(ful__exec_find_nonfinite(r.exec, &run));
@@ -325,7 +330,7 @@ static void test_slices(void **state)
         int n, threads;
     } ways[] = {{{40, 40, 3}, 37, 2}, {{150, 150, 3}, 7, 1}, {{9, 9, 3}, 5, 3}, {{9, 9, 3}, 2, 3}};
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
-        ful_graph *g = blocks(ways[k].x);
+        ful_graph *g = blocks(ways[k].x, k % 2 ? FUL_ACT_RELU6 : FUL_ACT_HARD_SWISH);
         rig r;
         float y[OUT];
         assert_ok(ful_threads_set(ways[k].threads));

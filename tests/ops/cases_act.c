@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/act_math.h"
 #include "ops/opcheck.h"
-
-static const char *const names[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid"};
 
 static void cases(check_sink *sink)
 {
@@ -10,16 +9,16 @@ static void cases(check_sink *sink)
         check_case edges = c, nan = c, uneven = c, large = c;
         edges.data = CHECK_EDGES;
         nan.data = CHECK_NAN;
-        check_addf(sink, CHECK_TEST | CHECK_GRAD, c, "%s", names[act]);
-        check_addf(sink, CHECK_TEST, edges, "%s edges", names[act]);
-        check_addf(sink, CHECK_TEST, nan, "%s nan", names[act]);
+        check_addf(sink, CHECK_TEST | CHECK_GRAD, c, "%s", ful__act_name(act));
+        check_addf(sink, CHECK_TEST, edges, "%s edges", ful__act_name(act));
+        check_addf(sink, CHECK_TEST, nan, "%s nan", ful__act_name(act));
         for (int i = 0; i < CHECK_EDGES_COUNT; i++) {
             uneven.x[0] = (ful_shape){1, 1, check_edges[i]};
-            check_addf(sink, CHECK_TEST, uneven, "%s", names[act]);
+            check_addf(sink, CHECK_TEST, uneven, "%s", ful__act_name(act));
         }
         large.x[0] = (ful_shape){32, 32, 64};
         large.n_max = 128;
-        check_addf(sink, CHECK_PERF, large, "%s", names[act]);
+        check_addf(sink, CHECK_PERF, large, "%s", ful__act_name(act));
     }
     const ful_act unknown = (ful_act)9;
     check_addf(sink, CHECK_TEST, (check_case){.attr = &unknown, .x = {{1, 1, 1}}, .refused = "act=9"}, "act 9");

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/act_math.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/conv_case.h"
+
+#define TOLERANCE 1e-6
 
 static const conv_case usual[] = {
     {{7, 5, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
@@ -50,8 +53,8 @@ static void fused(check_sink *sink, unsigned use, conv_case c, ful_act act, bool
     e.attr = &a;
     e.n_x = residual ? 2 : 1;
     e.x[1] = residual ? e.y : (ful_shape){0, 0, 0};
-    check_addf(sink, use, e, "%s%s%s", conv_text(&a.conv, text), act == FUL_ACT_RELU ? " relu" : "",
-               residual ? " residual" : "");
+    e.tolerance = conv_tolerance(c.winograd ? CONV_WINOGRAD_TOLERANCE : TOLERANCE, act);
+    check_addf(sink, use, e, "%s %s%s", conv_text(&a.conv, text), ful__act_name(act), residual ? " residual" : "");
 }
 
 static void refuse(check_sink *sink, ful__conv_fused_attr a, int n_x, const char *rule)
@@ -75,11 +78,11 @@ static void refusals(check_sink *sink)
 
 static void cases(check_sink *sink)
 {
-    for (int act = 0; act < 2; act++)
+    for (int k = 0; k < CONV_ACTS; k++)
         for (int residual = 0; residual < 2; residual++) {
-            const ful_act kind = act ? FUL_ACT_RELU : FUL_ACT_NONE;
-            for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) fused(sink, CHECK_TEST, usual[i], kind, residual);
-            for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) fused(sink, CHECK_PERF, nets[i], kind, residual);
+            const ful_act act = conv_acts[k];
+            for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) fused(sink, CHECK_TEST, usual[i], act, residual);
+            for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) fused(sink, CHECK_PERF, nets[i], act, residual);
         }
     /* y = relu(conv(x) + x) */
     const ful_shape x = {7, 7, 32};
@@ -106,7 +109,7 @@ static void cases(check_sink *sink)
 
 const check_suite check_suite_conv_fused = {.name = "conv_fused",
                                             .type = &ful__op_conv_fused,
-                                            .tolerance = 1e-6,
+                                            .tolerance = TOLERANCE,
                                             .magnitude = CHECK_SUM,
                                             .same_bits = CHECK_SAME_BATCH,
                                             .late = true,

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/act_math.h"
 #include "ops/conv_case.h"
 #include "ops/separable/separable.h"
+
+#define TOLERANCE 1e-6
 
 /* The depthwise convolution; out: channels of the pointwise one behind it. */
 static const conv_case usual[] = {
@@ -49,8 +52,9 @@ static void separable(check_sink *sink, unsigned use, conv_case c, ful_act betwe
     e.attr = &a;
     e.n_x = residual ? 2 : 1;
     e.x[1] = residual ? e.y : (ful_shape){0, 0, 0};
-    check_addf(sink, use, e, "%s%s to %d%s%s", conv_text(&a.depthwise.conv, text), between == FUL_ACT_RELU ? " relu" : "",
-               c.out, act == FUL_ACT_RELU ? " relu" : "", residual ? " residual" : "");
+    e.tolerance = conv_tolerance(TOLERANCE, act);
+    check_addf(sink, use, e, "%s %s to %d %s%s", conv_text(&a.depthwise.conv, text), ful__act_name(between), c.out,
+               ful__act_name(act), residual ? " residual" : "");
 }
 
 static void refuse(check_sink *sink, ful__separable_attr a, int n_x, const char *rule)
@@ -77,11 +81,11 @@ static void refusals(check_sink *sink)
 
 static void cases(check_sink *sink)
 {
-    for (int act = 0; act < 2; act++) {
-        const ful_act kind = act ? FUL_ACT_RELU : FUL_ACT_NONE, other = act ? FUL_ACT_NONE : FUL_ACT_RELU;
+    for (int k = 0; k < CONV_ACTS; k++) {
+        const ful_act act = conv_acts[k], other = conv_acts[(k + 1) % CONV_ACTS];
         for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
-            separable(sink, CHECK_TEST, usual[i], kind, kind, false);
-            separable(sink, CHECK_TEST, usual[i], kind, other, true);
+            separable(sink, CHECK_TEST, usual[i], act, act, false);
+            separable(sink, CHECK_TEST, usual[i], act, other, true);
         }
     }
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
@@ -100,7 +104,7 @@ static void cases(check_sink *sink)
 
 const check_suite check_suite_separable = {.name = "separable",
                                            .type = &ful__op_separable,
-                                           .tolerance = 1e-6,
+                                           .tolerance = TOLERANCE,
                                            .magnitude = CHECK_SUM,
                                            .same_bits = CHECK_SAME_BATCH | CHECK_SAME_THREADS,
                                            .cases = cases,

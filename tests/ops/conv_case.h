@@ -15,6 +15,9 @@ typedef struct conv_case {
     bool winograd, patches, strips;
 } conv_case;
 
+/* Each value carries the rounding of its whole tile. */
+#define CONV_WINOGRAD_TOLERANCE 3e-5
+
 static inline int conv_or_one(int value)
 {
     return value ? value : 1;
@@ -51,12 +54,22 @@ static inline int conv_side(int in, int kernel, int stride, int pad, int dilatio
 static inline check_case conv_expect(const conv_case *c, const ful_conv2d_attr *a)
 {
     check_case out = {.x = {c->x}, .n_max = c->n_max};
-    if (c->winograd) out.tolerance = 3e-5; /* each value carries the rounding of its whole tile */
+    if (c->winograd) out.tolerance = CONV_WINOGRAD_TOLERANCE;
     out.y.h = conv_side(c->x.h, a->kernel_h, a->stride_h, a->pad_h, a->dilation_h);
     out.y.w = conv_side(c->x.w, a->kernel_w, a->stride_w, a->pad_w, a->dilation_w);
     out.y.c = a->out_channels;
     out.macs = (int64_t)out.y.h * out.y.w * out.y.c * (c->x.c / a->groups) * a->kernel_h * a->kernel_w;
     return out;
+}
+
+/* What may be fused into a convolution. */
+static const ful_act conv_acts[] = {FUL_ACT_NONE, FUL_ACT_RELU, FUL_ACT_RELU6, FUL_ACT_HARD_SWISH};
+enum { CONV_ACTS = sizeof conv_acts / sizeof *conv_acts };
+
+/* relu6 cuts the sum of absolute values that the tolerance goes by, too: hundreds of them to 6. */
+static inline double conv_tolerance(double tolerance, ful_act act)
+{
+    return act == FUL_ACT_RELU6 ? 30 * tolerance : tolerance;
 }
 
 static inline const char *conv_text(const ful_conv2d_attr *a, char text[112])

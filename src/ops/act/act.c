@@ -24,22 +24,15 @@ static ful_status create(const char *name, const void *attr, const ful_shape *x,
     return ful__op_made(&a->base, status, out);
 }
 
-/* The slope of relu and relu6 can be told from y, those of the others need x: only these two can overwrite their input in
- * training. */
-static bool slope_of_y(ful_act act)
-{
-    return act == FUL_ACT_RELU || act == FUL_ACT_RELU6;
-}
-
 static ful_status plan(ful__op *op, int n_max, bool train)
 {
     (void)n_max;
     const ful_act act = ((const act_op *)op)->act;
-    const bool needs_x = act != FUL_ACT_NONE && !slope_of_y(act);
+    const bool needs_x = act != FUL_ACT_NONE && !ful__act_slope_of_y(act); /* else it can overwrite x in training */
     op->need = (ful__need){.inplace = !train || !needs_x};
     if (!train) return FUL_OK;
     op->need.backward_x = needs_x;
-    op->need.backward_y = slope_of_y(act);
+    op->need.backward_y = ful__act_slope_of_y(act);
     op->need.inplace_dx = true;
     return FUL_OK;
 }
@@ -81,7 +74,7 @@ static ful_status backward(ful__op *op, const ful__run *run)
 {
     act_pass p = {((const act_op *)op)->act, run->x[0], run->dy, run->dx[0], run->n * ful__count(op->y)};
     if (!p.out) return FUL_OK;
-    if (slope_of_y(p.act)) p.x = run->y;
+    if (ful__act_slope_of_y(p.act)) p.x = run->y;
     if (p.act == FUL_ACT_NONE)
         ful__copy_floats(p.dy, p.out, p.count);
     else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Batch normalisation (Ioffe & Szegedy 2015) of each channel over the batch and all positions, with the residual sum and the
- * ReLU that usually follow:
+ * activation that usually follow:
  *
  *   y = act(gamma (x0 - mean) / sqrt(var + eps) + beta [+ x1])
  *
@@ -12,7 +12,13 @@
 
 #include <math.h>
 
+#include "ops/act_math.h"
 #include "ops/common.h"
+
+bool ful__batchnorm_fuses(ful_act act, bool residual)
+{
+    return ful__act_fuses(act) && (!residual || ful__act_slope_of_y(act));
+}
 
 void ful_batchnorm_defaults(ful_batchnorm_attr *attr)
 {
@@ -27,8 +33,11 @@ static ful_status check(const ful__batchnorm *bn)
                 "cannot build batchnorm '%s' with eps=%g: eps must be positive and finite", op->name, (double)a->eps);
     FUL_FAIL_IF(!(a->momentum >= 0 && a->momentum <= 1), FUL_ERR_ARG,
                 "cannot build batchnorm '%s' with momentum=%g: momentum must be in 0..1", op->name, (double)a->momentum);
-    FUL_FAIL_IF(a->act != FUL_ACT_NONE && a->act != FUL_ACT_RELU, FUL_ERR_ARG,
-                "cannot build batchnorm '%s' with act=%d: only none and relu can be fused into it", op->name, (int)a->act);
+    FUL_FAIL_IF(
+        a->act != FUL_ACT_NONE && !ful__batchnorm_fuses(a->act, a->residual), FUL_ERR_ARG,
+        "cannot build batchnorm '%s' with act=%d, residual=%d: only none, relu, relu6 and, without residual, hard_swish "
+        "can be fused into it",
+        op->name, (int)a->act, a->residual);
     return ful__op_takes(op, a->residual ? 2 : 1);
 }
 
@@ -64,8 +73,7 @@ static ful_status plan(ful__op *op, int n_max, bool train)
     op->need.saved_fixed = 3 * (size_t)op->x[0].c * sizeof(float);
     op->need.backward_x = 1;
     op->need.backward_two = true;
-    op->need.sum_dy_keeps = bn->attr.residual && bn->attr.act == FUL_ACT_RELU;
-    op->need.backward_y = bn->attr.residual && bn->attr.act == FUL_ACT_RELU;
+    op->need.sum_dy_keeps = op->need.backward_y = bn->attr.residual && bn->attr.act != FUL_ACT_NONE;
     op->need.inplace_dx = true;
     op->need.inplace_dx_1 = bn->attr.residual;
     return FUL_OK;

@@ -11,6 +11,10 @@ typedef struct ful__batchnorm {
     int block; /* of the layout, as planned */
 } ful__batchnorm;
 
+/* Whether an activation behind it (behind the sum with a residual) can be part of it: backward makes what went into the
+ * activation again from x, but has no residual. */
+bool ful__batchnorm_fuses(ful_act act, bool residual);
+
 /* Order of the parameters. */
 enum { FUL__BN_GAMMA, FUL__BN_BETA, FUL__BN_MEAN, FUL__BN_VAR };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Batch-norm, bound by memory: forward reads x twice and writes y; backward reads x and dy twice (y too behind a fused
- * residual + ReLU) and writes dx. In the blocked layout all goes map by map (op.h), and a convolution beside it may do half of
- * a pass while its own maps are in the cache. Else the tensor is one matrix, cut into chunks of rows.
+ * residual and activation) and writes dx. In the blocked layout all goes map by map (op.h), and a convolution beside it may do
+ * half of a pass while its own maps are in the cache. Else the tensor is one matrix, cut into chunks of rows.
  *
  * Variance. Each chunk sums x - shift and (x - shift)^2, shift being the mean of its own first rows. The chunk holds
  * those rows too, so (mean - shift)^2 <= var * rows of chunk / rows of shift: the cancellation in E[d^2] - E[d]^2 stays mild
@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "core/mem.h"
+#include "ops/act_math.h"
 #include "ops/slabs.h"
 
 /* What a kernel walks over: a matrix [rows][width]. */
@@ -33,11 +34,10 @@ typedef struct bn_sums {
     double *s1, *s2;
 } bn_sums;
 
-typedef enum bn_mask { BN_MASK_NONE, BN_MASK_X, BN_MASK_Y } bn_mask;
-
-/* Streams of the backward passes. dy_more: a second summand, or NULL. y: for BN_MASK_Y. g: where to keep the gradient behind
- * the activation, or NULL. */
+/* Streams of the backward passes. act: to be gone back through. dy_more: a second summand, or NULL. y: what act made, to tell
+ * its slope from; NULL: from x. g: where to keep the gradient behind the activation, or NULL. */
 typedef struct bn_grad {
+    ful_act act;
     const float *x, *dy, *dy_more, *y;
     float *g;
 } bn_grad;
@@ -46,9 +46,9 @@ enum { BN_AHEAD = 1024 }; /* floats */
 
 typedef struct bn_kernels {
     void (*stats)(const bn_span *s, const float *x, const bn_sums *out);
-    void (*apply)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, bool relu);
-    void (*reduce)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, bn_mask mask);
-    void (*dx)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, bn_mask mask);
+    void (*apply)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, ful_act act);
+    void (*reduce)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out);
+    void (*dx)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx);
 } bn_kernels;
 
 #define SIMD_KERNELS "ops/batchnorm/batchnorm_kernels.h"
@@ -70,9 +70,9 @@ typedef struct bn_pass {
     float *m1, *m2;          /* [c] */
     float *rstd, *a;         /* [c], saved in training */
     bn_affine affine;
-    bn_mask mask;
     bn_grad grad;
-    bool relu, stream;
+    ful_act act;
+    bool stream;
 } bn_pass;
 
 /* Some images, or some rows of one, and one group of a chunk. */
@@ -122,7 +122,7 @@ static bn_pass begin(ful__op *op, const ful__run *run)
     p.chunks = ful__cut_chunks(p.cut);
     p.pieces = pieces(&p);
     p.channels = op->x[0].c;
-    p.relu = bn->attr.act == FUL_ACT_RELU;
+    p.act = bn->attr.act;
 
     const int64_t c = p.channels, chunks = run->train ? p.chunks : 0;
     p.s1 = run->scratch;
@@ -326,7 +326,7 @@ static void apply_walk(const bn_pass *p, const bn_span *span, int64_t at, const 
     bn_span to = *span;
     float *y = p->run->y ? p->run->y + at : span->near; /* NULL: it is not kept */
     if (!p->run->y) to.near = NULL;
-    p->kernels->apply(&to, f, p->run->x[0] + at, residual ? residual + at : NULL, y, p->relu);
+    p->kernels->apply(&to, f, p->run->x[0] + at, residual ? residual + at : NULL, y, p->act);
 }
 
 static void make_y(const bn_pass *p, const bn_part *part)
@@ -379,9 +379,9 @@ static bn_pass begin_backward(ful__op *op, const ful__run *run)
 {
     const ful_batchnorm_attr *attr = &((const ful__batchnorm *)op)->attr;
     bn_pass p = begin(op, run);
-    p.mask = !p.relu ? BN_MASK_NONE : attr->residual ? BN_MASK_Y : BN_MASK_X;
-    p.grad = (bn_grad){.x = run->x[0], .dy = run->dy, .dy_more = run->dy_more, .y = p.mask == BN_MASK_Y ? run->y : NULL};
-    if (attr->residual && (p.relu || run->dy_more || run->dx[1] != run->dy)) p.grad.g = run->dx[1];
+    const bool masked = attr->residual && p.act != FUL_ACT_NONE;
+    p.grad = (bn_grad){.act = p.act, .x = run->x[0], .dy = run->dy, .dy_more = run->dy_more, .y = masked ? run->y : NULL};
+    if (attr->residual && (masked || run->dy_more || run->dx[1] != run->dy)) p.grad.g = run->dx[1];
     return p;
 }
 
@@ -389,13 +389,12 @@ static bn_pass begin_backward(ful__op *op, const ful__run *run)
 static void use_kept(bn_pass *p)
 {
     if (!p->grad.g) return;
-    p->grad = (bn_grad){.x = p->grad.x, .dy = p->grad.g};
-    p->mask = BN_MASK_NONE;
+    p->grad = (bn_grad){.act = FUL_ACT_NONE, .x = p->grad.x, .dy = p->grad.g};
 }
 
 static bn_grad grad_at(const bn_grad *t, int64_t at)
 {
-    bn_grad g = {.x = t->x + at, .dy = t->dy + at};
+    bn_grad g = {.act = t->act, .x = t->x + at, .dy = t->dy + at};
     if (t->dy_more) g.dy_more = t->dy_more + at;
     if (t->y) g.y = t->y + at;
     if (t->g) g.g = t->g + at;
@@ -406,7 +405,7 @@ static void reduce_walk(const bn_pass *p, const bn_span *span, int64_t at, const
 {
     bn_grad t = grad_at(&p->grad, at);
     if (span->near) t.dy = span->near;
-    p->kernels->reduce(span, f, &t, sums, p->mask);
+    p->kernels->reduce(span, f, &t, sums);
 }
 
 static void sum_dy(const bn_pass *p, const bn_part *part)
@@ -447,7 +446,7 @@ static void dx_walk(const bn_pass *p, const bn_span *span, int64_t at, const bn_
 {
     (void)sums;
     const bn_grad t = grad_at(&p->grad, at);
-    p->kernels->dx(span, f, &t, span->near ? span->near : p->run->dx[0] + at, p->mask);
+    p->kernels->dx(span, f, &t, span->near ? span->near : p->run->dx[0] + at);
 }
 
 static void make_dx(const bn_pass *p, const bn_part *part)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batch-norm over contiguous matrices [rows][width] of channels (slabs.h), in strips. Compiled once a CPU level. */
+#include "ops/simd_epilogue.h"
 #include "ops/simd_strips.h"
 
 INLINE void FN(result)(float *p, vf v, const int tail, bool stream)
@@ -57,7 +58,7 @@ static TARGET void FN(stats)(const bn_span *s, const float *x, const bn_sums *ou
 
 /* y = act((x - mean) * a + beta [+ residual]), a = gamma * rstd. */
 INLINE void FN(apply_strip)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, int col,
-                            const int nv, const int tail, const bool add, const bool relu)
+                            const int nv, const int tail, const bool add, const ful_act act)
 {
     vf mean[4], a[4], beta[4];
     FN(channels)(mean, f->mean + col, nv, tail);
@@ -74,50 +75,58 @@ INLINE void FN(apply_strip)(const bn_span *s, const bn_affine *f, const float *x
             const int64_t p = at + v * LANES;
             vf value = (FN(next)(x + p, tail) - mean[v]) * a[v] + beta[v];
             if (add) value += FN(next)(residual + p, tail);
-            if (relu) value = vrelu(value);
+            value = FN(act_of)(act, value);
             FN(result)(y + p, value, tail, stream);
             if (near) vput(near + p, value, tail);
         }
 }
 
 INLINE void FN(apply_all)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, const bool add,
-                          const bool relu)
+                          const ful_act act)
 {
     int col = 0;
-    for (; col + 4 * LANES <= s->width; col += 4 * LANES) FN(apply_strip)(s, f, x, residual, y, col, 4, 0, add, relu);
-    for (; col + LANES <= s->width; col += LANES) FN(apply_strip)(s, f, x, residual, y, col, 1, 0, add, relu);
-    if (col < s->width) FN(apply_strip)(s, f, x, residual, y, col, 1, s->width - col, add, relu);
+    for (; col + 4 * LANES <= s->width; col += 4 * LANES) FN(apply_strip)(s, f, x, residual, y, col, 4, 0, add, act);
+    for (; col + LANES <= s->width; col += LANES) FN(apply_strip)(s, f, x, residual, y, col, 1, 0, add, act);
+    if (col < s->width) FN(apply_strip)(s, f, x, residual, y, col, 1, s->width - col, add, act);
 }
 
-static TARGET void FN(apply)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, bool relu)
+INLINE void FN(apply_act)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y,
+                          const ful_act act)
 {
-    if (residual && relu)
-        FN(apply_all)(s, f, x, residual, y, true, true);
-    else if (residual)
-        FN(apply_all)(s, f, x, residual, y, true, false);
-    else if (relu)
-        FN(apply_all)(s, f, x, residual, y, false, true);
+    if (residual)
+        FN(apply_all)(s, f, x, residual, y, true, act);
     else
-        FN(apply_all)(s, f, x, residual, y, false, false);
+        FN(apply_all)(s, f, x, residual, y, false, act);
+}
+
+static TARGET void FN(apply)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, ful_act act)
+{
+    switch (act) {
+    case FUL_ACT_RELU: FN(apply_act)(s, f, x, residual, y, FUL_ACT_RELU); break;
+    case FUL_ACT_RELU6: FN(apply_act)(s, f, x, residual, y, FUL_ACT_RELU6); break;
+    case FUL_ACT_HARD_SWISH: FN(apply_act)(s, f, x, residual, y, FUL_ACT_HARD_SWISH); break;
+    default: FN(apply_act)(s, f, x, residual, y, FUL_ACT_NONE);
+    }
     if (s->stream) vfence();
 }
 
 /*
- * The gradient behind the activation: dy where the output was positive. With a residual the sign is read from y; without,
- * it is computed again from x (one stream less), by the same operations as in apply and so with the same result.
+ * The gradient behind the activation. With a residual the slope is told from y; without, what went into the activation is
+ * computed again from x (one stream less), by the same operations as in apply and so with the same result.
  */
-INLINE vf FN(through)(const bn_mask mask, const bool two, const bn_grad *t, int64_t p, vf e, vf a, vf beta, const int tail)
+INLINE vf FN(through)(const ful_act act, const bool from_y, const bool two, const bn_grad *t, int64_t p, vf e, vf a, vf beta,
+                      const int tail)
 {
     vf dy = FN(next)(t->dy + p, tail);
     if (two) dy += FN(next)(t->dy_more + p, tail);
-    if (mask == BN_MASK_X) return vwhere_positive(e * a + beta, dy);
-    if (mask == BN_MASK_Y) return vwhere_positive(FN(next)(t->y + p, tail), dy);
-    return dy;
+    if (act == FUL_ACT_NONE) return dy;
+    return FN(back_through)(act, from_y ? FN(next)(t->y + p, tail) : e * a + beta, dy);
 }
 
 /* s1 += sum g, s2 += sum g (x - mean) over the rows, where g is the gradient behind the activation; g is kept where asked. */
 INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, int col, const int nv,
-                             const int unroll, const int tail, const bn_mask mask, const bool two, const bool keep)
+                             const int unroll, const int tail, const ful_act act, const bool from_y, const bool two,
+                             const bool keep)
 {
     vf mean[4], a[4], beta[4], s1[4], s2[4];
     FN(channels)(mean, f->mean + col, nv, tail);
@@ -133,7 +142,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
             const int v = k % nv;
             const int64_t p = at + k / nv * width + v * LANES;
             const vf e = FN(next)(t->x + p, tail) - mean[v];
-            const vf g = FN(through)(mask, two, t, p, e, a[v], beta[v], tail);
+            const vf g = FN(through)(act, from_y, two, t, p, e, a[v], beta[v], tail);
             if (keep) vput(t->g + p, g, tail);
             s1[k] += g;
             s2[k] += g * e;
@@ -143,7 +152,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
             const vf e = FN(next)(t->x + p, tail) - mean[v];
-            const vf g = FN(through)(mask, two, t, p, e, a[v], beta[v], tail);
+            const vf g = FN(through)(act, from_y, two, t, p, e, a[v], beta[v], tail);
             if (keep) vput(t->g + p, g, tail);
             s1[v] += g;
             s2[v] += g * e;
@@ -152,41 +161,50 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
     FN(flush)(out->s2 + col, s2, nv, unroll, tail);
 }
 
-INLINE void FN(reduce_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const bn_mask mask,
-                           const bool two, const bool keep)
+INLINE void FN(reduce_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const ful_act act,
+                           const bool from_y, const bool two, const bool keep)
 {
     int col = 0;
-    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(reduce_strip)(s, f, t, out, col, 2, 2, 0, mask, two, keep);
-    for (; col + LANES <= s->width; col += LANES) FN(reduce_strip)(s, f, t, out, col, 1, 4, 0, mask, two, keep);
-    if (col < s->width) FN(reduce_strip)(s, f, t, out, col, 1, 1, s->width - col, mask, two, keep);
+    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(reduce_strip)(s, f, t, out, col, 2, 2, 0, act, from_y, two, keep);
+    for (; col + LANES <= s->width; col += LANES) FN(reduce_strip)(s, f, t, out, col, 1, 4, 0, act, from_y, two, keep);
+    if (col < s->width) FN(reduce_strip)(s, f, t, out, col, 1, 1, s->width - col, act, from_y, two, keep);
 }
 
-INLINE void FN(reduce_sum)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, bn_mask mask,
+INLINE void FN(reduce_act)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const ful_act act,
                            const bool two)
 {
-    if (mask == BN_MASK_X)
-        FN(reduce_all)(s, f, t, out, BN_MASK_X, two, false);
-    else if (mask == BN_MASK_Y && t->g)
-        FN(reduce_all)(s, f, t, out, BN_MASK_Y, two, true);
-    else if (mask == BN_MASK_Y)
-        FN(reduce_all)(s, f, t, out, BN_MASK_Y, two, false);
-    else if (t->g)
-        FN(reduce_all)(s, f, t, out, BN_MASK_NONE, two, true);
+    const bool from_y = ful__act_slope_of_y(act) && t->y;
+    if (from_y && t->g)
+        FN(reduce_all)(s, f, t, out, act, true, two, true);
+    else if (from_y)
+        FN(reduce_all)(s, f, t, out, act, true, two, false);
+    else if (act == FUL_ACT_NONE && t->g)
+        FN(reduce_all)(s, f, t, out, act, false, two, true);
     else
-        FN(reduce_all)(s, f, t, out, BN_MASK_NONE, two, false);
+        FN(reduce_all)(s, f, t, out, act, false, two, false);
 }
 
-static TARGET void FN(reduce)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, bn_mask mask)
+INLINE void FN(reduce_sum)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const bool two)
+{
+    switch (t->act) {
+    case FUL_ACT_RELU: FN(reduce_act)(s, f, t, out, FUL_ACT_RELU, two); break;
+    case FUL_ACT_RELU6: FN(reduce_act)(s, f, t, out, FUL_ACT_RELU6, two); break;
+    case FUL_ACT_HARD_SWISH: FN(reduce_act)(s, f, t, out, FUL_ACT_HARD_SWISH, two); break;
+    default: FN(reduce_act)(s, f, t, out, FUL_ACT_NONE, two);
+    }
+}
+
+static TARGET void FN(reduce)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out)
 {
     if (t->dy_more)
-        FN(reduce_sum)(s, f, t, out, mask, true);
+        FN(reduce_sum)(s, f, t, out, true);
     else
-        FN(reduce_sum)(s, f, t, out, mask, false);
+        FN(reduce_sum)(s, f, t, out, false);
 }
 
 /* dx = a (g - m1 - (x - mean) m2), m1 = mean of g, m2 = mean of g (x - mean) * rstd^2. */
 INLINE void FN(dx_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, int col, const int nv,
-                         const int tail, const bn_mask mask, const bool two)
+                         const int tail, const ful_act act, const bool from_y, const bool two)
 {
     vf mean[2], a[2], beta[2], m1[2], m2[2];
     FN(channels)(mean, f->mean + col, nv, tail);
@@ -203,35 +221,44 @@ INLINE void FN(dx_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t,
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
             const vf e = FN(next)(t->x + p, tail) - mean[v];
-            const vf g = FN(through)(mask, two, t, p, e, a[v], beta[v], tail);
+            const vf g = FN(through)(act, from_y, two, t, p, e, a[v], beta[v], tail);
             FN(result)(dx + p, a[v] * (g - m1[v] - e * m2[v]), tail, stream);
         }
 }
 
-INLINE void FN(dx_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const bn_mask mask, const bool two)
+INLINE void FN(dx_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const ful_act act, const bool from_y,
+                       const bool two)
 {
     int col = 0;
-    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(dx_strip)(s, f, t, dx, col, 2, 0, mask, two);
-    for (; col + LANES <= s->width; col += LANES) FN(dx_strip)(s, f, t, dx, col, 1, 0, mask, two);
-    if (col < s->width) FN(dx_strip)(s, f, t, dx, col, 1, s->width - col, mask, two);
+    for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(dx_strip)(s, f, t, dx, col, 2, 0, act, from_y, two);
+    for (; col + LANES <= s->width; col += LANES) FN(dx_strip)(s, f, t, dx, col, 1, 0, act, from_y, two);
+    if (col < s->width) FN(dx_strip)(s, f, t, dx, col, 1, s->width - col, act, from_y, two);
 }
 
-INLINE void FN(dx_sum)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, bn_mask mask, const bool two)
+INLINE void FN(dx_act)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const ful_act act, const bool two)
 {
-    if (mask == BN_MASK_X)
-        FN(dx_all)(s, f, t, dx, BN_MASK_X, two);
-    else if (mask == BN_MASK_Y)
-        FN(dx_all)(s, f, t, dx, BN_MASK_Y, two);
+    if (ful__act_slope_of_y(act) && t->y)
+        FN(dx_all)(s, f, t, dx, act, true, two);
     else
-        FN(dx_all)(s, f, t, dx, BN_MASK_NONE, two);
+        FN(dx_all)(s, f, t, dx, act, false, two);
 }
 
-static TARGET void FN(dx)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, bn_mask mask)
+INLINE void FN(dx_sum)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const bool two)
+{
+    switch (t->act) {
+    case FUL_ACT_RELU: FN(dx_act)(s, f, t, dx, FUL_ACT_RELU, two); break;
+    case FUL_ACT_RELU6: FN(dx_act)(s, f, t, dx, FUL_ACT_RELU6, two); break;
+    case FUL_ACT_HARD_SWISH: FN(dx_act)(s, f, t, dx, FUL_ACT_HARD_SWISH, two); break;
+    default: FN(dx_act)(s, f, t, dx, FUL_ACT_NONE, two);
+    }
+}
+
+static TARGET void FN(dx)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx)
 {
     if (t->dy_more)
-        FN(dx_sum)(s, f, t, dx, mask, true);
+        FN(dx_sum)(s, f, t, dx, true);
     else
-        FN(dx_sum)(s, f, t, dx, mask, false);
+        FN(dx_sum)(s, f, t, dx, false);
     if (s->stream) vfence();
 }
 

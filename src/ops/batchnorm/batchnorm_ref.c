@@ -25,6 +25,14 @@ static channel stats_of(const ful__ref *r, int j, double *var_out)
     return (channel){mean, 1 / sqrt(var + (double)attr->eps)};
 }
 
+/* What goes into the activation; i: an element of channel j. */
+static double before_act(const ful__ref *r, int j, channel s, int64_t i)
+{
+    const ful_batchnorm_attr *attr = r->attr;
+    const double y = r->w[FUL__BN_GAMMA][j] * (r->x[0][i] - s.mean) * s.rstd + r->w[FUL__BN_BETA][j];
+    return attr->residual ? y + r->x[1][i] : y;
+}
+
 void ful__batchnorm_fwd__ref(const ful__ref *r)
 {
     const ful_batchnorm_attr *attr = r->attr;
@@ -34,11 +42,7 @@ void ful__batchnorm_fwd__ref(const ful__ref *r)
     for (int j = 0; j < c; j++) {
         double var;
         const channel s = stats_of(r, j, &var);
-        for (int64_t i = j; i < rows * c; i += c) {
-            double y = r->w[FUL__BN_GAMMA][j] * (r->x[0][i] - s.mean) * s.rstd + r->w[FUL__BN_BETA][j];
-            if (attr->residual) y += r->x[1][i];
-            r->y[i] = attr->act == FUL_ACT_RELU && y < 0 ? 0 : y;
-        }
+        for (int64_t i = j; i < rows * c; i += c) r->y[i] = ful__act_value__ref(attr->act, before_act(r, j, s, i));
         if (!r->train) continue;
         const double m = (double)attr->momentum;
         r->w[FUL__BN_MEAN][j] = (1 - m) * r->w[FUL__BN_MEAN][j] + m * s.mean;
@@ -55,12 +59,12 @@ void ful__batchnorm_bwd__ref(const ful__ref *r)
         double var, sum_g = 0, sum_gx = 0;
         const channel s = stats_of(r, j, &var);
         for (int64_t i = j; i < rows * c; i += c) {
-            const double g = attr->act == FUL_ACT_RELU && !(r->y[i] > 0) ? 0 : r->dy[i];
+            const double g = r->dy[i] * ful__act_slope__ref(attr->act, before_act(r, j, s, i));
             sum_g += g;
             sum_gx += g * (r->x[0][i] - s.mean) * s.rstd;
         }
         for (int64_t i = j; i < rows * c; i += c) {
-            const double g = attr->act == FUL_ACT_RELU && !(r->y[i] > 0) ? 0 : r->dy[i];
+            const double g = r->dy[i] * ful__act_slope__ref(attr->act, before_act(r, j, s, i));
             const double xhat = (r->x[0][i] - s.mean) * s.rstd;
             r->dx[0][i] = r->w[FUL__BN_GAMMA][j] * s.rstd * (g - sum_g / (double)rows - xhat * sum_gx / (double)rows);
             if (attr->residual) r->dx[1][i] = g;

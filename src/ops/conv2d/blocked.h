@@ -12,6 +12,7 @@
 #ifndef FUL_OPS_CONV2D_BLOCKED_H
 #define FUL_OPS_CONV2D_BLOCKED_H
 
+#include <fulcrum/ops.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,7 +28,7 @@ typedef struct ful__blocked_product {
     int64_t far_block;        /* floats between its blocks */
     const float *bias;        /* NULL: 0 */
     const float *residual;    /* lies as m does, or is m; NULL: none */
-    bool relu;
+    ful_act act;              /* none, or one that ful__act_fuses */
 } ful__blocked_product;
 
 /*

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernels of the blocked product (blocked.h) for one CPU level. A block of channels is one vector, at the base level two. */
+#include "ops/simd_epilogue.h"
+
 enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PARTS) = FN(BLOCK) / LANES };
 
 /* Of sum i: where it lies in m, if blocks of m are `block` floats apart. */
@@ -38,9 +40,7 @@ INLINE void FN(product_rows)(const ful__blocked_product *p, const float *v, floa
     if (residual)
 #pragma GCC unroll 32
         for (int i = 0; i < R * V; i++) sum[i] += vload(residual + (m - p->m) + FN(product_at)(m_block, i, V));
-    if (p->relu)
-#pragma GCC unroll 32
-        for (int i = 0; i < R * V; i++) sum[i] = vrelu(sum[i]);
+    FN(activate)(p->act, sum, R * V);
 #pragma GCC unroll 32
     for (int i = 0; i < R * V; i++) vstore(m + FN(product_at)(m_block, i, V), sum[i]);
     if (!p->far) return;

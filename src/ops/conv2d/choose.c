@@ -331,7 +331,8 @@ static ful_status trial_init(trial *t, const ful__dnnl_conv_spec *spec, ful__dnn
     ful__dnnl_conv_spec alone = *spec;
     alone.n_max = n;
     alone.passes = 1u << pass;
-    alone.attr.bias = alone.sum = alone.relu = false;
+    alone.attr.bias = alone.sum = false;
+    alone.act = FUL_ACT_NONE;
     *t = (trial){.spec = spec, .pass = pass, .n = n};
     memcpy(t->way, way, sizeof t->way);
     t->winograd = ful__winograd_plan(&spec->attr, spec->x, spec->y, pass == FUL__DNNL_BWD_X, n);

@@ -19,7 +19,7 @@ const char *ful__conv2d_kernel(const ful__op *op);
 typedef struct ful__conv_run {
     int n;
     const float *x, *packed, *bias, *residual;
-    bool relu;
+    ful_act act; /* none, or one that ful__act_fuses */
     float *y;
     void *scratch;
 } ful__conv_run;

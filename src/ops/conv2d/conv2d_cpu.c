@@ -5,6 +5,7 @@
 #include <fulcrum/core.h>
 
 #include "core/parallel.h"
+#include "ops/act_math.h"
 #include "ops/common.h"
 #include "ops/conv2d/choose.h"
 #include "ops/conv2d/conv2d.h"
@@ -21,7 +22,7 @@ typedef struct conv_op {
     ful__op base;
     ful__conv_fused_attr attr;
     bool fused;
-    bool add_apart; /* the residual (and the ReLU behind it) is not left to the convolution */
+    bool add_apart; /* the residual (and the activation behind it) is not left to the convolution */
     /* by plan: */
     backend by[FUL__DNNL_PASSES]; /* of each pass */
     ful__dnnl_conv *dnnl;         /* NULL where no pass is on it */
@@ -47,8 +48,8 @@ static ful_status check_fused(const ful__op *op, const ful__conv_fused_attr *a)
                 "cannot build conv_fused '%s' with %d inputs, residual=%d: it takes %d", op->name, op->n_x, a->residual,
                 a->residual ? 2 : 1);
     FUL_FAIL_IF(!a->conv.bias, FUL_ERR_ARG, "cannot build conv_fused '%s' with bias=false: folding gives it one", op->name);
-    FUL_FAIL_IF(a->act != FUL_ACT_NONE && a->act != FUL_ACT_RELU, FUL_ERR_ARG,
-                "cannot build conv_fused '%s' with act=%d: it must be none or relu", op->name, (int)a->act);
+    FUL_FAIL_IF(a->act != FUL_ACT_NONE && !ful__act_fuses(a->act), FUL_ERR_ARG,
+                "cannot build conv_fused '%s' with act=%d: it must be none, relu, relu6 or hard_swish", op->name, (int)a->act);
     FUL_FAIL_IF(a->residual && (r.h != y.h || r.w != y.w || r.c != y.c), FUL_ERR_ARG,
                 "cannot build conv_fused '%s' with a residual of %dx%dx%d: it must have the output's shape %dx%dx%d", op->name,
                 r.h, r.w, r.c, y.h, y.w, y.c);
@@ -91,7 +92,7 @@ static ful__dnnl_conv_spec spec_of(const conv_op *op, int n_max, bool train)
                                  .x_layout = op->base.x_layout[0],
                                  .y_layout = op->base.y_layout,
                                  .sum = op->attr.residual && !op->add_apart,
-                                 .relu = op->attr.act == FUL_ACT_RELU && !op->add_apart,
+                                 .act = op->add_apart ? FUL_ACT_NONE : op->attr.act,
                                  .train = train && !op->fused,
                                  .n_max = n_max};
 }
@@ -201,7 +202,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
         ful__dnnl_conv_need(op->dnnl, &base->need);
     }
     if (op->by[FUL__DNNL_FWD] == ON_DEPTHWISE) {
-        ful__depthwise_init(&op->depthwise, &spec.attr, spec.x, spec.y, spec.relu, spec.train);
+        ful__depthwise_init(&op->depthwise, &spec.attr, spec.x, spec.y, spec.act, spec.train);
         ful__depthwise_need(&op->depthwise, &base->need);
     } else if (op->by[FUL__DNNL_FWD] == ON_POINTWISE) {
         ful__pointwise_init(&op->pointwise, spec.x, spec.y, n_max, spec.train);
@@ -237,23 +238,21 @@ typedef struct addition {
     const float *x;
     float *y;
     int64_t count;
-    bool relu;
+    ful_act act;
 } addition;
 
 static void add_piece(void *ctx, int64_t i, int thread)
 {
     (void)thread;
     const addition *a = ctx;
-    const int64_t begin = i * FUL__PIECE, end = begin + ful__piece_length(a->count, i);
-    for (int64_t j = begin; j < end; j++) {
-        const float sum = a->y[j] + a->x[j];
-        a->y[j] = a->relu && sum < 0 ? 0 : sum;
-    }
+    const int64_t at = i * FUL__PIECE, length = ful__piece_length(a->count, i);
+    for (int64_t j = at; j < at + length; j++) a->y[j] += a->x[j];
+    ful__act_forward(a->act, a->y + at, a->y + at, length);
 }
 
 static void add_residual(const conv_op *op, const ful__run *run)
 {
-    addition a = {run->x[1], run->y, run->n * ful__count(op->base.y), op->attr.act == FUL_ACT_RELU};
+    addition a = {run->x[1], run->y, run->n * ful__count(op->base.y), op->attr.act};
     ful__parallel_for(ful__pieces(a.count), add_piece, &a);
 }
 
@@ -275,7 +274,7 @@ static ful__conv_run forward_run(const conv_op *op, const ful__run *run)
                            .packed = our_packed(op, run, FUL__DNNL_FWD),
                            .bias = op->attr.conv.bias ? run->w[1] : NULL,
                            .residual = op->attr.residual ? run->x[1] : NULL,
-                           .relu = op->attr.act == FUL_ACT_RELU,
+                           .act = op->attr.act,
                            .y = run->y,
                            .scratch = run->scratch};
 }

@@ -80,5 +80,5 @@ void ful__conv_fused_fwd__ref(const ful__ref *r)
     const int64_t count = r->n * ful__count(r->op->y);
     forward(r, &a->conv);
     for (int64_t i = 0; a->residual && i < count; i++) r->y[i] += r->x[1][i];
-    for (int64_t i = 0; a->act == FUL_ACT_RELU && i < count; i++) r->y[i] = r->y[i] > 0 ? r->y[i] : 0;
+    for (int64_t i = 0; i < count; i++) r->y[i] = ful__act_value__ref(a->act, r->y[i]);
 }

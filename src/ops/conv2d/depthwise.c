@@ -26,7 +26,7 @@ enum { DW_KERNEL_MAX = 7, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 1024, SPLIT
  */
 typedef struct dw_walk {
     int src_h, src_w, out_h, out_w, kernel, up, step, pad_h, pad_w;
-    bool relu;
+    ful_act act;
 } dw_walk;
 
 typedef struct dw_kernels {
@@ -46,11 +46,11 @@ bool ful__depthwise_fits(const ful_conv2d_attr *a, ful_shape x)
     return ((k == 3 || k == 5) && (s == 1 || s == 2)) || (k == 7 && s == 1);
 }
 
-void ful__depthwise_init(ful__depthwise *d, const ful_conv2d_attr *a, ful_shape x, ful_shape y, bool relu, bool train)
+void ful__depthwise_init(ful__depthwise *d, const ful_conv2d_attr *a, ful_shape x, ful_shape y, ful_act act, bool train)
 {
     *d = (ful__depthwise){.x = x, .y = y, .kernel = a->kernel_h, .stride = a->stride_h, .pad_h = a->pad_h, .pad_w = a->pad_w};
     d->block = ful__block();
-    d->relu = relu;
+    d->act = act;
     d->train = train;
     d->near = train ? ful_threads_get() : 0;
 }
@@ -155,7 +155,7 @@ static dw_pass begin(const ful__depthwise *d, const ful__run *run)
     p.forward.step = d->stride;
     p.forward.pad_h = d->pad_h;
     p.forward.pad_w = d->pad_w;
-    p.forward.relu = d->relu;
+    p.forward.act = d->act;
     p.dx = (dw_walk){.src_h = d->y.h, .src_w = d->y.w, .out_h = d->x.h, .out_w = d->x.w, .kernel = d->kernel};
     p.dx.up = d->stride;
     p.dx.step = 1;
@@ -224,7 +224,7 @@ static void slide(const dw_pass *p, const dw_walk *w, const float *src, const fl
                                       .stride = w->step,
                                       .pad_h = w->pad_h,
                                       .pad_w = w->pad_w,
-                                      .relu = w->relu};
+                                      .act = w->act};
     p->rows(&rows);
 }
 

@@ -13,15 +13,15 @@
 typedef struct ful__depthwise {
     ful_shape x, y;
     int kernel, stride, pad_h, pad_w;
-    int block; /* channels of a block, as planned */
-    bool relu; /* forward: y = max(0, conv + bias) */
+    int block;   /* channels of a block, as planned */
+    ful_act act; /* forward: y = act(conv + bias) */
     bool train;
     int near; /* threads that have maps in scratch */
 } ful__depthwise;
 
 /* Whether these kernels take a convolution, in the blocked layout. */
 bool ful__depthwise_fits(const ful_conv2d_attr *attr, ful_shape x);
-void ful__depthwise_init(ful__depthwise *d, const ful_conv2d_attr *attr, ful_shape x, ful_shape y, bool relu, bool train);
+void ful__depthwise_init(ful__depthwise *d, const ful_conv2d_attr *attr, ful_shape x, ful_shape y, ful_act act, bool train);
 /* packed, scratch_fixed */
 void ful__depthwise_need(const ful__depthwise *d, ful__need *need);
 int64_t ful__depthwise_macs(const ful__depthwise *d); /* of one image, from the loops that run */

@@ -7,6 +7,8 @@
  * padding would be. So the inner loops know no borders. Each vector of the ring serves up
  * to K taps of up to PIXELS outputs, whose sums stay in registers.
  */
+#include "ops/simd_epilogue.h"
+
 enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES >= 8 ? 8 : 4 };
 
 /* Where the source and the output of a walk lie for one tile of output columns. With gaps (up U = 2) the ring keeps the source
@@ -73,7 +75,7 @@ INLINE int FN(tile)(const dw_walk *w, const int K, const int S, const int U)
 /* out[i] = act(start + sum over the rows r and kx of rows[r][(at + i) S + kx] * weights[taps[r]][kx]), i < N; to far as well,
  * past the caches, where it is not NULL. */
 INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const float *weights, vf start, float *out,
-                       float *far, int at, const int N, const int K, const int S, const bool relu)
+                       float *far, int at, const int N, const int K, const int S, ful_act act)
 {
     vf sum[8];
 #pragma GCC unroll 8
@@ -88,11 +90,9 @@ INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const
             for (int i = 0; i < N; i++) sum[i] = vfma(x[i * S + kx], tap, sum[i]);
         }
     }
+    FN(activate)(act, sum, N);
 #pragma GCC unroll 8
-    for (int i = 0; i < N; i++) {
-        if (relu) sum[i] = vrelu(sum[i]);
-        vstore(out + (at + i) * FN(BLOCK), sum[i]);
-    }
+    for (int i = 0; i < N; i++) vstore(out + (at + i) * FN(BLOCK), sum[i]);
     if (!far) return;
 #pragma GCC unroll 8
     for (int i = 0; i < N; i++) vstream(far + (at + i) * FN(BLOCK), sum[i]);
@@ -100,13 +100,13 @@ INLINE void FN(pixels)(const vf *const *rows, const int *taps, int n_rows, const
 
 /* A row of `count` outputs. */
 INLINE void FN(slide_row)(const vf *const *rows, const int *taps, int n_rows, const float *weights, vf start, float *out,
-                          float *far, int count, const int K, const int S, const bool relu)
+                          float *far, int count, const int K, const int S, ful_act act)
 {
     int i = 0;
     for (; i + FN(PIXELS) <= count; i += FN(PIXELS))
-        FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, FN(PIXELS), K, S, relu);
-    for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 4, K, S, relu);
-    for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 1, K, S, relu);
+        FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, FN(PIXELS), K, S, act);
+    for (; i + 4 <= count; i += 4) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 4, K, S, act);
+    for (; i < count; i++) FN(pixels)(rows, taps, n_rows, weights, start, out, far, i, 1, K, S, act);
 }
 
 /* The same with gaps between the source's columns: output 2 j meets the taps E, E + 2, … and output 2 j + 1 the others, from
@@ -145,7 +145,7 @@ INLINE void FN(slide_row_up)(const vf *const *rows, const int *taps, int n_rows,
 }
 
 INLINE void FN(slide_tiles)(const dw_walk *w, const float *src, const float *weights, vf start, float *out, float *far,
-                            const int K, const int S, const int U, const int E, const bool relu)
+                            const int K, const int S, const int U, const int E, ful_act act)
 {
     FN(ring) ring;
     const vf *rows[DW_KERNEL_MAX];
@@ -161,7 +161,7 @@ INLINE void FN(slide_tiles)(const dw_walk *w, const float *src, const float *wei
             if (U == 2)
                 FN(slide_row_up)(rows, taps, n_rows, weights, out + at, to_far, count, K, E);
             else
-                FN(slide_row)(rows, taps, n_rows, weights, start, out + at, to_far, count, K, S, relu);
+                FN(slide_row)(rows, taps, n_rows, weights, start, out + at, to_far, count, K, S, act);
         }
     }
 }
@@ -188,7 +188,7 @@ INLINE void FN(board_fill)(vf *cell, const dw_walk *w, const float *src, const i
 }
 
 INLINE void FN(slide_board)(const dw_walk *w, const float *src, const float *weights, vf start, float *out, float *far,
-                            const int K, const int S, const bool relu)
+                            const int K, const int S, ful_act act)
 {
     vf cell[DW_BOARD];
     static const int taps[DW_KERNEL_MAX] = {0, 1, 2, 3, 4, 5, 6};
@@ -199,27 +199,27 @@ INLINE void FN(slide_board)(const dw_walk *w, const float *src, const float *wei
         const int64_t at = (int64_t)y * w->out_w * FN(BLOCK);
 #pragma GCC unroll 8
         for (int k = 0; k < K; k++) rows[k] = cell + (y * S + k) * width;
-        FN(slide_row)(rows, taps, K, weights, start, out + at, far ? far + at : NULL, w->out_w, K, S, relu);
+        FN(slide_row)(rows, taps, K, weights, start, out + at, far ? far + at : NULL, w->out_w, K, S, act);
     }
 }
 
 INLINE void FN(slide_map)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far,
-                          const int K, const int S, const bool relu)
+                          const int K, const int S)
 {
     const vf start = bias ? vload(bias) : (vf){0};
     if (FN(board_fits)(w, K, S))
-        FN(slide_board)(w, src, weights, start, out, far, K, S, relu);
+        FN(slide_board)(w, src, weights, start, out, far, K, S, w->act);
     else
-        FN(slide_tiles)(w, src, weights, start, out, far, K, S, 1, 0, relu);
+        FN(slide_tiles)(w, src, weights, start, out, far, K, S, 1, 0, w->act);
 }
 
-/* dx of a stride: no bias, no relu. */
+/* dx of a stride: no bias, no activation. */
 INLINE void FN(slide_map_up)(const dw_walk *w, const float *src, const float *weights, float *out, float *far, const int K)
 {
     if (w->pad_w % 2)
-        FN(slide_tiles)(w, src, weights, (vf){0}, out, far, K, 1, 2, 1, false);
+        FN(slide_tiles)(w, src, weights, (vf){0}, out, far, K, 1, 2, 1, FUL_ACT_NONE);
     else
-        FN(slide_tiles)(w, src, weights, (vf){0}, out, far, K, 1, 2, 0, false);
+        FN(slide_tiles)(w, src, weights, (vf){0}, out, far, K, 1, 2, 0, FUL_ACT_NONE);
 }
 
 /* sum[kx] += sum over i of x[i S + kx] * dy[i]: even and odd pixels apart, which hides the latency of the addition. */
@@ -393,14 +393,8 @@ INLINE void FN(weigh_map)(const dw_walk *w, const float *x, const float *dy, flo
 INLINE void FN(slide_block)(const dw_walk *w, const float *src, const float *weights, const float *bias, float *out, float *far,
                             const int K, const int S)
 {
-    FOR_PARTS
-    {
-        const float *b = bias ? bias + part : NULL;
-        if (w->relu)
-            FN(slide_map)(w, src + part, weights + part, b, out + part, far ? far + part : NULL, K, S, true);
-        else
-            FN(slide_map)(w, src + part, weights + part, b, out + part, far ? far + part : NULL, K, S, false);
-    }
+    FOR_PARTS FN(slide_map)(w, src + part, weights + part, bias ? bias + part : NULL, out + part, far ? far + part : NULL, K,
+                            S);
 }
 
 INLINE void FN(slide_block_up)(const dw_walk *w, const float *src, const float *weights, float *out, float *far, const int K)

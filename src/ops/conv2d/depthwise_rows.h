@@ -6,6 +6,7 @@
 #ifndef FUL_OPS_CONV2D_DEPTHWISE_ROWS_H
 #define FUL_OPS_CONV2D_DEPTHWISE_ROWS_H
 
+#include <fulcrum/ops.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +19,7 @@ typedef struct ful__depthwise_rows {
     float *far;      /* stored here as well, past the caches, whole vectors aligned; NULL: not */
     int64_t x_pitch; /* floats between rows of x */
     int x_h, x_w, y_w, first, end, kernel, stride, pad_h, pad_w;
-    bool relu;
+    ful_act act; /* none, or one that ful__act_fuses */
 } ful__depthwise_rows;
 
 /* Of the CPU level in force. */

@@ -6,6 +6,8 @@
  * has a part in. Rows beyond the map are left out and columns beyond it are zeros; that depends on where an output lies alone,
  * and so do its bits.
  */
+#include "ops/simd_epilogue.h"
+
 enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES == 16 ? 8 : 4 };
 enum { FN(COLUMNS) = 2 * (FN(PIXELS) - 1) + FUL__ROWS_KERNEL_MAX };
 
@@ -43,9 +45,7 @@ INLINE void FN(rows_pixels)(const ful__depthwise_rows *p, const FN(rows_line) * 
         FN(rows_add)(sum, column, w, N, K, S);
     }
     float *out = line->out + (int64_t)at * FN(BLOCK);
-    if (p->relu)
-#pragma GCC unroll 8
-        for (int i = 0; i < N; i++) sum[i] = vrelu(sum[i]);
+    FN(activate)(p->act, sum, N);
 #pragma GCC unroll 8
     for (int i = 0; i < N; i++) vstore(out + i * FN(BLOCK), sum[i]);
 }

@@ -12,6 +12,7 @@
 #include <fulcrum/core.h>
 
 #include "core/parallel.h"
+#include "ops/act_math.h"
 #include "ops/conv2d/blocked.h"
 
 enum { ROWS_MAX = 264 };
@@ -132,13 +133,14 @@ static void give_block(const pass *p, int64_t b, const float *m)
 {
     const ful__conv_run *run = p->run;
     const int64_t pixels = (int64_t)p->plan->y.h * p->plan->y.w, blocks = p->plan->y.c / p->block;
-    for (int64_t row = 0; row < p->rows; row++, m += p->block) {
-        const int64_t at = ((row / pixels * blocks + b) * pixels + row % pixels) * p->block;
-        for (int64_t i = 0; i < p->block; i++) {
-            float value = run->bias ? m[i] + run->bias[b * p->block + i] : m[i];
-            if (run->residual) value += run->residual[at + i];
-            run->y[at + i] = run->relu && value < 0 ? 0 : value;
-        }
+    for (int64_t n = 0; n < run->n; n++) {
+        const int64_t plane = (n * blocks + b) * pixels * p->block, end = plane + pixels * p->block;
+        for (int64_t at = plane; at < end; at += p->block, m += p->block)
+            for (int64_t i = 0; i < p->block; i++) {
+                const float value = run->bias ? m[i] + run->bias[b * p->block + i] : m[i];
+                run->y[at + i] = run->residual ? value + run->residual[at + i] : value;
+            }
+        ful__act_forward(run->act, run->y + plane, run->y + plane, end - plane);
     }
 }
 

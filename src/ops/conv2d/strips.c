@@ -30,7 +30,7 @@ typedef struct strips_product {
     int pixels, blocks, lines, runs, length, group;
     int64_t v_block, v_line, v_run, y_block;
     const float *bias, *residual; /* NULL: 0; residual lies as y does, or is y */
-    bool relu;
+    ful_act act;
     float *y;
     const float *dy; /* in the place of y, where the sum is over the pixels: */
     float *dw;       /* [block][line][run][c][out] += */
@@ -382,7 +382,7 @@ static strips_product product_of(const pass *p, const strip *s, int walk)
     int32_t *v_at = s->places + 2 * walk * strip_pixels(plan), *y_at = v_at + strip_pixels(plan);
     const bool close = plan->space_w == 1;
     const int64_t pixels = place_pixels(plan, s, w, at, v_at, y_at);
-    strips_product product = {.v_at = v_at, .y_at = y_at, .pixels = (int)pixels, .relu = run->relu};
+    strips_product product = {.v_at = v_at, .y_at = y_at, .pixels = (int)pixels, .act = run->act};
     product.v = plan->in_place ? run->x + s->image * at.image + top_of(plan, s) * at.row + (int64_t)plan->low_w * plan->channels
                                : s->copy;
     product.blocks = plan->blocks;

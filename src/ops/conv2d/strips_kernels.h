@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernels of strips.c for one CPU level. A block of output channels is one vector, at the base level two. */
+#include "ops/simd_epilogue.h"
+
 enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PARTS) = FN(BLOCK) / LANES };
 
 /* Pixels of a tile beside two blocks of output channels and beside one. */
@@ -19,6 +21,12 @@ INLINE void FN(strips_step)(const float *const *v, int64_t at, const float *from
 #pragma GCC unroll 4
         for (int n = 0; n < V; n++) sum[r * V + n] = vfma(a, w[n], sum[r * V + n]);
     }
+}
+
+/* Where vector n of a pixel lies in y. */
+INLINE int64_t FN(strips_at)(const strips_product *p, int64_t pixel, const int n)
+{
+    return pixel + n / FN(PARTS) * p->y_block + n % FN(PARTS) * LANES;
 }
 
 /* R pixels times N blocks of output channels. */
@@ -42,16 +50,12 @@ INLINE void FN(strips_tile)(const strips_product *p, const int32_t *v_at, const 
 #pragma GCC unroll 4
                 for (; at < end; at++, from += V * LANES) FN(strips_step)(v, at, from, sum, R, V);
             }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-        for (int n = 0; n < V; n++) {
-            const int64_t at = y_at[r] + n / FN(PARTS) * p->y_block + n % FN(PARTS) * LANES;
-            vf value = sum[r * V + n];
-            if (p->residual) value += vload(p->residual + at);
-            if (p->relu) value = vrelu(value);
-            vstore(p->y + at, value);
-        }
+    if (p->residual)
+#pragma GCC unroll 32
+        for (int i = 0; i < R * V; i++) sum[i] += vload(p->residual + FN(strips_at)(p, y_at[i / V], i % V));
+    FN(activate)(p->act, sum, R * V);
+#pragma GCC unroll 32
+    for (int i = 0; i < R * V; i++) vstore(p->y + FN(strips_at)(p, y_at[i / V], i % V), sum[i]);
 }
 
 #define STRIPS_CASE(R, N) \

@@ -37,7 +37,7 @@ typedef struct wino_kernels {
     int lanes;
     void (*input)(const wino_window *t, float *v, int64_t spread);
     void (*gradient)(const wino_window *t, float *v, int64_t spread);
-    void (*output)(const float *m, int64_t spread, const float *bias, const float *residual, bool relu, float *y,
+    void (*output)(const float *m, int64_t spread, const float *bias, const float *residual, ful_act act, float *y,
                    const wino_window *t);
     void (*filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread);
     void (*filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg);
@@ -261,7 +261,7 @@ static void give_output(const pass *p, hand in, const float *m, int first, int e
             const wino_window w = window_of(run->y, plan->y, lanes, at.image, b, at.y, at.x, TILE);
             float *y = run->y + (w.p - run->y);
             const float *residual = run->residual ? run->residual + (w.p - run->y) : NULL;
-            p->kernels->output(m + ((int64_t)b * plan->tiles + t) * lanes, p->areas.m_spread, bias, residual, run->relu, y, &w);
+            p->kernels->output(m + ((int64_t)b * plan->tiles + t) * lanes, p->areas.m_spread, bias, residual, run->act, y, &w);
         }
     }
 }

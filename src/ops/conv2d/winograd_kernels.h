@@ -11,6 +11,7 @@
  *         0  1   0 -s  0  1               0      0      1
  * s = a2 + b2, p = 2 a2 (a2 - b2), q = 2 b2 (b2 - a2).
  */
+#include "ops/simd_epilogue.h"
 
 INLINE void FN(wino_bt)(const vf d[6], vf v[6])
 {
@@ -126,8 +127,8 @@ TARGET static void FN(wino_gradient)(const wino_window *t, float *restrict v, in
 }
 
 /* y of one tile from m[f*spread + lane]; bias and residual may be NULL. */
-TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, const float *bias, const float *residual, bool relu,
-                                   float *y, const wino_window *t)
+TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, const float *bias, const float *residual,
+                                   ful_act act, float *y, const wino_window *t)
 {
     vf half[4][6];
 #pragma GCC unroll 6
@@ -147,11 +148,13 @@ TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, cons
         FN(wino_at)(half[i], out);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
-            if (j >= t->right) break;
-            vf value = bias ? out[j] + b : out[j];
-            if (residual) value += vload(residual + i * t->pitch + j * LANES);
-            vstore(y + i * t->pitch + j * LANES, relu ? vrelu(value) : value);
+            if (bias) out[j] += b;
+            if (residual && j < t->right) out[j] += vload(residual + i * t->pitch + j * LANES);
         }
+        FN(activate)(act, out, 4);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            if (j < t->right) vstore(y + i * t->pitch + j * LANES, out[j]);
     }
 }
 

@@ -154,9 +154,9 @@ dnnl_status_t ful__dnnl_append_sum(dnnl_post_ops_t ops)
     return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
 }
 
-dnnl_status_t ful__dnnl_append_relu(dnnl_post_ops_t ops)
+dnnl_status_t ful__dnnl_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha, float beta)
 {
-    return dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0.0f, 0.0f);
+    return dnnl_post_ops_append_eltwise(ops, kind, alpha, beta);
 }
 
 #else
@@ -241,9 +241,9 @@ dnnl_status_t ful__dnnl_append_sum(dnnl_post_ops_t ops)
     return dnnl_post_ops_append_sum(ops, 1.0f);
 }
 
-dnnl_status_t ful__dnnl_append_relu(dnnl_post_ops_t ops)
+dnnl_status_t ful__dnnl_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha, float beta)
 {
-    return dnnl_post_ops_append_eltwise(ops, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
+    return dnnl_post_ops_append_eltwise(ops, 1.0f, kind, alpha, beta);
 }
 
 #endif

@@ -55,7 +55,7 @@ dnnl_status_t ful__dnnl_conv_pd(dnnl_primitive_desc_t *out, const ful__dnnl_conv
                                 const_dnnl_primitive_desc_t fwd_hint);
 dnnl_status_t ful__dnnl_reorder_pd(dnnl_primitive_desc_t *out, ful__md_ref from, ful__md_ref to);
 dnnl_status_t ful__dnnl_append_sum(dnnl_post_ops_t ops);
-dnnl_status_t ful__dnnl_append_relu(dnnl_post_ops_t ops);
+dnnl_status_t ful__dnnl_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha, float beta);
 
 /*
  * A primitive and idle sets of memory objects for its arguments (the last is the scratchpad if it wants one). A run takes a set

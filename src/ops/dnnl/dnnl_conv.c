@@ -75,14 +75,26 @@ static void shapes_free(shapes *s)
     ful__md_free(&s->y);
 }
 
-static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, bool sum, bool relu)
+/* alpha and beta of hardswish: version 3 asks for the slope and the middle of its sigmoid, version 2 has them built in. */
+static dnnl_status_t append_act(dnnl_post_ops_t ops, ful_act act)
+{
+    switch (act) {
+    case FUL_ACT_NONE: return dnnl_success;
+    case FUL_ACT_RELU: return ful__dnnl_append_eltwise(ops, dnnl_eltwise_relu, 0.0f, 0.0f);
+    case FUL_ACT_RELU6: return ful__dnnl_append_eltwise(ops, dnnl_eltwise_clip, 0.0f, 6.0f);
+    case FUL_ACT_HARD_SWISH: return ful__dnnl_append_eltwise(ops, dnnl_eltwise_hardswish, 1.0f / 6.0f, 0.5f);
+    default: return dnnl_invalid_arguments;
+    }
+}
+
+static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, bool sum, ful_act act)
 {
     dnnl_post_ops_t ops = NULL;
     dnnl_status_t status = dnnl_primitive_attr_create(out);
     if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user);
     if (status == dnnl_success) status = dnnl_post_ops_create(&ops);
     if (status == dnnl_success && sum) status = ful__dnnl_append_sum(ops);
-    if (status == dnnl_success && relu) status = ful__dnnl_append_relu(ops);
+    if (status == dnnl_success) status = append_act(ops, act);
     if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(*out, ops);
     if (ops) (void)dnnl_post_ops_destroy(ops);
     return status;
@@ -123,7 +135,7 @@ static dnnl_status_t make_pd(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pas
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t hint = NULL;
     *out = NULL;
-    dnnl_status_t status = make_attr(&attr, forward && spec->sum, forward && spec->relu);
+    dnnl_status_t status = make_attr(&attr, forward && spec->sum, forward ? spec->act : FUL_ACT_NONE);
     if (status == dnnl_success && !forward) { /* the hint may use any weights: only shapes and the algorithm count */
         ful__dnnl_conv_desc f = d;
         shapes any = {0};

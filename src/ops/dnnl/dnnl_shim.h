@@ -19,7 +19,8 @@ typedef struct ful__dnnl_conv_spec {
     ful_conv2d_attr attr;
     ful_shape x, y;
     ful__layout x_layout, y_layout;
-    bool sum, relu;  /* forward: y = relu(conv + bias + what y held before) */
+    bool sum;        /* forward: y = act(conv + bias + what y held before) */
+    ful_act act;     /* none, or one that ful__act_fuses */
     bool train;      /* backward too */
     unsigned passes; /* bit p: pass p is wanted; 0 = all of them */
     int n_max;

@@ -14,6 +14,7 @@
 #include <fulcrum/core.h>
 
 #include "core/parallel.h"
+#include "ops/act_math.h"
 #include "ops/common.h"
 #include "ops/conv2d/blocked.h"
 #include "ops/conv2d/conv2d.h"
@@ -52,8 +53,8 @@ static ful_status add_conv(ful__op *op, const ful__conv_fused_attr *a, const cha
     const int64_t shape[4] = {y.c, in / c->groups, c->kernel_h, c->kernel_w}, taps = shape[1] * shape[2] * shape[3];
     FUL_FAIL_IF(!c->bias, FUL_ERR_ARG, "cannot build separable '%s' with bias=false: folding gives both convolutions one",
                 op->name);
-    FUL_FAIL_IF(a->act != FUL_ACT_NONE && a->act != FUL_ACT_RELU, FUL_ERR_ARG,
-                "cannot build separable '%s' with act=%d: it must be none or relu", op->name, (int)a->act);
+    FUL_FAIL_IF(a->act != FUL_ACT_NONE && !ful__act_fuses(a->act), FUL_ERR_ARG,
+                "cannot build separable '%s' with act=%d: it must be none, relu, relu6 or hard_swish", op->name, (int)a->act);
     op->cost.macs += ful__count(y) * taps;
     FUL_TRY(ful__op_add_param(op, suffix[0], 4, shape, c->init, c->gain, taps, true, true));
     return ful__op_add_param(op, suffix[1], 1, shape, FUL_INIT_ZEROS, 1.0f, taps, true, false);
@@ -181,7 +182,7 @@ static void make_mid(const sep_pass *p, const sep_part *part, int64_t pixels, fl
     rows.stride = a->stride_h;
     rows.pad_h = a->pad_h;
     rows.pad_w = a->pad_w;
-    rows.relu = s->attr.depthwise.act == FUL_ACT_RELU;
+    rows.act = s->attr.depthwise.act;
     for (int64_t b = 0; b < blocks; b++) {
         rows.x = p->run->x[0] + (part->image * blocks + b) * map;
         rows.w = p->w_depthwise + b * taps * block;
@@ -208,7 +209,7 @@ static void make_y(const sep_pass *p, const sep_part *part, int64_t pixels, int6
                                           .group = p->group,
                                           .bias = p->run->w[POINTWISE_B] + g * width,
                                           .residual = s->attr.pointwise.residual ? p->run->x[1] + at : NULL,
-                                          .relu = s->attr.pointwise.act == FUL_ACT_RELU};
+                                          .act = s->attr.pointwise.act};
     p->product(&product);
 }
 

@@ -2,11 +2,6 @@
 /* separable as its two formulas say. */
 #include "ops/ref.h"
 
-static double activate(ful_act act, double v)
-{
-    return act == FUL_ACT_RELU && !(v > 0) && v == v ? 0 : v;
-}
-
 /* mid[n][oy][ox][c] */
 static double mid_at(const ful__ref *r, const ful_conv2d_attr *a, int64_t image, int oy, int ox, int c)
 {
@@ -33,9 +28,9 @@ void ful__separable_fwd__ref(const ful__ref *r)
         double *out = r->y + pixel * y.c;
         for (int o = 0; o < y.c; o++) out[o] = r->w[3][o] + (a->pointwise.residual ? r->x[1][pixel * y.c + o] : 0.0);
         for (int c = 0; c < channels; c++) {
-            const double mid = activate(a->depthwise.act, mid_at(r, &a->depthwise.conv, image, oy, ox, c));
+            const double mid = ful__act_value__ref(a->depthwise.act, mid_at(r, &a->depthwise.conv, image, oy, ox, c));
             for (int o = 0; o < y.c; o++) out[o] += mid * r->w[2][(int64_t)o * channels + c];
         }
-        for (int o = 0; o < y.c; o++) out[o] = activate(a->pointwise.act, out[o]);
+        for (int o = 0; o < y.c; o++) out[o] = ful__act_value__ref(a->pointwise.act, out[o]);
     }
 }

@@ -20,6 +20,7 @@ static const conv_case usual[] = {
     {{2, 3, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
     {{1, 1, 32}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
     {{1, 33, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
+    {{3, 4, 960}, 80, 3, 3, 1, 1, 1, 1, .groups = 1}, /* few rows in a tile, the last panel a lone block of 16 */
 };
 
 static const conv_case nets[] = {
@@ -27,6 +28,9 @@ static const conv_case nets[] = {
     {{16, 16, 64}, 64, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 16},
     {{8, 8, 128}, 128, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 16},
     {{4, 4, 256}, 256, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 16},
+    {{32, 32, 144}, 24, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 16}, /* MobileNet V2 at 32 px */
+    {{8, 8, 576}, 96, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 16},
+    {{4, 4, 960}, 160, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 16},
     {{56, 56, 128}, 128, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 4}, /* MobileNet */
     {{14, 14, 512}, 512, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 4},
 };
@@ -74,6 +78,7 @@ static void refusals(check_sink *sink)
     refuse(sink, (a = good, a.depthwise.residual = true, a), 1, "without residual");
     refuse(sink, (a = good, a.pointwise.conv.groups = 2, a), 1, "and a pointwise one");
     refuse(sink, (a = good, a.pointwise.conv.out_channels = 20, a), 1, "in blocks of");
+    refuse(sink, (a = good, a.pointwise.conv.out_channels = 1 << 15, a), 1, "and 262144 weights");
     refuse(sink, (a = good, a.pointwise.residual = true, a), 1, "it takes 2");
     refuse(sink, (a = good, a.pointwise.residual = true, a), 2, "must have the output's shape");
     refuse(sink, (a = good, a.depthwise.conv.groups = 5, a), 1, "groups=5");

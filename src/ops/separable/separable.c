@@ -4,7 +4,8 @@
  *
  *   rows     of y, all images one after the other; a tile is some of them
  *   mid      [c/B][pixels of the tile][B], on the stack of the thread that works on it
- *   packed   depthwise [c/B][k*k][B] | pointwise [out/(N B)][c][N B], N = 2 blocks side by side where their number is even
+ *   packed   depthwise [c/B][k*k][B] | pointwise: panels [c][N B] of N = 2 blocks side by side, the last one alone where their
+ * number is odd
  *
  * Pieces share the rows, or, where weights are larger than what the rows hold, the output channels too: each such piece makes
  * mid for itself, which is little work, and leaves the weights of the others alone. No bit depends on the cut.
@@ -22,8 +23,11 @@
 #include "ops/conv2d/depthwise_rows.h"
 
 /* Floats of mid: what a tile may have, and what it should have, so that it stays in the first-level cache beside a panel of
- * weights. */
-enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12 };
+ * weights; but it should have so many pixels too, each of which reads the weights. */
+enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_TILE_PIXELS = 16 };
+
+/* More weights than the second-level cache holds are not read again by every tile. */
+enum { SEP_WEIGHTS_MAX = 1 << 18 };
 
 /* Pieces a thread gets of a run. */
 enum { SEP_PIECES = 4 };
@@ -44,7 +48,8 @@ bool ful__separable_fits(const ful_conv2d_attr *d, const ful_conv2d_attr *p, ful
     ful_shape mid;
     return ful__depthwise_fits(d, x) && p->kernel_h == 1 && p->kernel_w == 1 && p->stride_h == 1 && p->stride_w == 1 &&
            p->pad_h == 0 && p->pad_w == 0 && p->groups == 1 && p->out_channels % ful__block() == 0 &&
-           ful__conv2d_shape("separable", "", d, x, &mid) == FUL_OK && (int64_t)mid.w * mid.c <= SEP_MID_FLOATS;
+           (int64_t)x.c * p->out_channels <= SEP_WEIGHTS_MAX && ful__conv2d_shape("separable", "", d, x, &mid) == FUL_OK &&
+           (int64_t)mid.w * mid.c <= SEP_MID_FLOATS;
 }
 
 static ful_status add_conv(ful__op *op, const ful__conv_fused_attr *a, const char *const suffix[2], int in, ful_shape y)
@@ -72,8 +77,8 @@ static ful_status describe(sep_op *s)
     FUL_FAIL_IF(
         !ful__separable_fits(&a->depthwise.conv, &a->pointwise.conv, op->x[0]) || a->depthwise.residual, FUL_ERR_ARG,
         "cannot build separable '%s' on %dx%dx%d: it takes a depthwise convolution without residual and a pointwise one, "
-        "with channels in blocks of %d and at most %d values in a row",
-        op->name, op->x[0].h, op->x[0].w, op->x[0].c, ful__block(), SEP_MID_FLOATS);
+        "with channels in blocks of %d, at most %d values in a row and %d weights",
+        op->name, op->x[0].h, op->x[0].w, op->x[0].c, ful__block(), SEP_MID_FLOATS, SEP_WEIGHTS_MAX);
     FUL_FAIL_IF(op->n_x != (residual ? 2 : 1), FUL_ERR_ARG,
                 "cannot build separable '%s' with %d inputs, residual=%d: it takes %d", op->name, op->n_x, residual,
                 residual ? 2 : 1);
@@ -129,9 +134,12 @@ static float *packed_weights(const sep_op *s, const ful__run *run, bool pointwis
     return (float *)(void *)((char *)run->packed + (pointwise ? packed_depthwise(s) : 0));
 }
 
-static int group_of(const sep_op *s)
+/* Blocks of output channels side by side in a panel, and how many panels there are. */
+enum { PANEL = 2 };
+
+static int64_t panels_of(const sep_op *s)
 {
-    return s->base.y.c / s->block % 2 == 0 ? 2 : 1;
+    return (s->base.y.c / s->block + PANEL - 1) / PANEL;
 }
 
 static void pack(const sep_op *s, const ful__run *run)
@@ -139,8 +147,11 @@ static void pack(const sep_op *s, const ful__run *run)
     const ful_conv2d_attr *d = &s->attr.depthwise.conv;
     ful__depthwise_pack(run->w[DEPTHWISE_W], s->mid.c, d->kernel_h * d->kernel_w, s->block, false,
                         packed_weights(s, run, false));
-    ful__blocked_pack(run->w[POINTWISE_W], s->mid.c, s->base.y.c, 1, s->mid.c, group_of(s) * s->block,
-                      packed_weights(s, run, true));
+    const int64_t in = s->mid.c, width = PANEL * s->block, whole = s->base.y.c / width * width, left = s->base.y.c - whole;
+    const float *w = run->w[POINTWISE_W];
+    float *packed = packed_weights(s, run, true);
+    ful__blocked_pack(w, in, whole, 1, in, (int)width, packed);
+    if (left) ful__blocked_pack(w + whole * in, in, left, 1, in, (int)left, packed + whole * in);
 }
 
 /* Run -------------------------------------------------------------------------------------------------------------------- */
@@ -152,7 +163,6 @@ typedef struct sep_pass {
     ful__depthwise_rows_fn depthwise;
     ful__blocked_fn product;
     const float *w_depthwise, *w_pointwise;
-    int group;                                      /* blocks of output channels side by side */
     int64_t rows, row_pieces, panels, panel_pieces; /* how many there are, and how many pieces share them */
 } sep_pass;
 
@@ -197,8 +207,8 @@ static void make_y(const sep_pass *p, const sep_part *part, int64_t pixels, int6
 {
     const sep_op *s = p->s;
     const ful_shape y = s->base.y;
-    const int64_t block = s->block, map = (int64_t)y.h * y.w * block, width = p->group * block;
-    const int64_t at = (part->image * (y.c / block) + g * p->group) * map + (int64_t)part->first * y.w * block;
+    const int64_t block = s->block, blocks = y.c / block, map = (int64_t)y.h * y.w * block, width = PANEL * block;
+    const int64_t at = (part->image * blocks + g * PANEL) * map + (int64_t)part->first * y.w * block;
     const ful__blocked_product product = {.v = mid + part->at * block,
                                           .w = p->w_pointwise + g * s->mid.c * width,
                                           .m = p->run->y + at,
@@ -206,7 +216,7 @@ static void make_y(const sep_pass *p, const sep_part *part, int64_t pixels, int6
                                           .m_block = map,
                                           .blocks = (int)(s->mid.c / block),
                                           .rows = (part->end - part->first) * y.w,
-                                          .group = p->group,
+                                          .group = g < blocks / PANEL ? PANEL : 1,
                                           .bias = p->run->w[POINTWISE_B] + g * width,
                                           .residual = s->attr.pointwise.residual ? p->run->x[1] + at : NULL,
                                           .act = s->attr.pointwise.act};
@@ -229,16 +239,22 @@ static void work_tile(const sep_pass *p, int64_t row, int64_t end, int64_t panel
         }
 }
 
+/* Rows a tile has at most. */
+static int64_t tile_rows(const sep_pass *p)
+{
+    const int64_t w = p->s->mid.w, floats = w * p->s->mid.c, near = SEP_TILE_FLOATS / floats, room = SEP_MID_FLOATS / floats;
+    const int64_t wanted = (SEP_TILE_PIXELS + w - 1) / w;
+    return near > wanted ? near : wanted < room ? wanted : room;
+}
+
 static void work_piece(void *ctx, int64_t piece, int thread)
 {
     (void)thread;
     const sep_pass *p = ctx;
-    const int64_t row_floats = (int64_t)p->s->mid.w * p->s->mid.c;
     int64_t row, row_end, panel, panel_end;
     ful__share(p->rows, p->row_pieces, piece / p->panel_pieces, &row, &row_end);
     ful__share(p->panels, p->panel_pieces, piece % p->panel_pieces, &panel, &panel_end);
-    const int64_t most = row_floats < SEP_TILE_FLOATS ? SEP_TILE_FLOATS / row_floats : 1, rows = row_end - row;
-    const int64_t tiles = (rows + most - 1) / most;
+    const int64_t rows = row_end - row, most = tile_rows(p), tiles = (rows + most - 1) / most;
     for (int64_t t = 0; t < tiles; t++) {
         int64_t begin, end;
         ful__share(rows, tiles, t, &begin, &end);
@@ -250,7 +266,7 @@ static void cut(sep_pass *p)
 {
     const int64_t threads = ful__parallel_active() ? 1 : ful_threads_get();
     p->rows = (int64_t)p->run->n * p->s->mid.h;
-    p->panels = p->s->base.y.c / (p->group * p->s->block);
+    p->panels = panels_of(p->s);
     p->row_pieces = threads < p->rows ? threads : p->rows;
     p->panel_pieces = 1;
     if (threads > 1) { /* small pieces, so that threads of unlike speed end together */
@@ -266,7 +282,7 @@ static void cut(sep_pass *p)
 static ful_status forward(ful__op *op, const ful__run *run)
 {
     const sep_op *s = (const sep_op *)op;
-    sep_pass p = {.s = s, .run = run, .product = ful__blocked_multiply(), .group = group_of(s)};
+    sep_pass p = {.s = s, .run = run, .product = ful__blocked_multiply()};
     p.depthwise = ful__depthwise_rows_convolve();
     if (run->n == 0) return FUL_OK;
     if (run->repack) pack(s, run);
@@ -277,7 +293,7 @@ static ful_status forward(ful__op *op, const ful__run *run)
     if (run->counters) {
         const ful_conv2d_attr *d = &s->attr.depthwise.conv;
         run->counters->macs += p.rows * s->mid.w * s->mid.c * d->kernel_h * d->kernel_w;
-        run->counters->macs += p.rows * s->mid.w * s->mid.c * (p.panels * p.group * s->block);
+        run->counters->macs += p.rows * s->mid.w * s->mid.c * (s->base.y.c / s->block * s->block);
     }
     return FUL_OK;
 }

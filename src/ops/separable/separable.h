@@ -11,7 +11,7 @@
 #include "ops/op.h"
 
 /* Whether two convolutions, one after the other, may become this operation: the first as ful__depthwise_fits has it, the second
- * 1x1 and dense, with channels in whole blocks and rows of mid that the tile holds. */
+ * 1x1 and dense, with channels in whole blocks, rows of mid that the tile holds and weights that a cache does. */
 bool ful__separable_fits(const ful_conv2d_attr *depthwise, const ful_conv2d_attr *pointwise, ful_shape x);
 
 /* What it runs on, for people to read. */

@@ -331,21 +331,33 @@ static void bare_deinit(bare *b)
     rig_deinit(&b->r);
 }
 
-/* Every value against the reference's, by the size of them all. */
-static int all_near(const char *what, const bare *b, const float *got, const double *want, int64_t count, ful_shape of,
-                    ful__layout layout)
+static double size_of(const double *values, int64_t count)
 {
-    double *values = as_doubles(got, count, of, layout), size = 0, worst = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += values[i] * values[i] / (double)count;
+    return sqrt(sum);
+}
+
+/* Every value against the reference's, to a share of size. */
+static int near_to(double size, const char *what, const bare *b, const float *got, const double *want, int64_t count,
+                   ful_shape of, ful__layout layout)
+{
+    double *values = as_doubles(got, count, of, layout), worst = 0;
     for (int64_t i = 0; i < count; i++) {
         const double off = fabs(values[i] - want[i]);
-        size += want[i] * want[i] / (double)count;
         worst = isfinite(off) ? fmax(worst, off) : INFINITY;
     }
     free(values);
-    if (worst <= 2e-5 * sqrt(size)) return 0;
+    if (worst <= 2e-5 * size) return 0;
     printf("%dx%dx%d -> %d kernel %d stride %d pad %d, CPU flags %x: %s is off by %g of %g\n", b->x.h, b->x.w, b->x.c, b->y.c,
-           b->s->kernel, b->s->stride, b->s->pad, ful_cpu_flags(), what, worst, sqrt(size));
+           b->s->kernel, b->s->stride, b->s->pad, ful_cpu_flags(), what, worst, size);
     return 1;
+}
+
+static int all_near(const char *what, const bare *b, const float *got, const double *want, int64_t count, ful_shape of,
+                    ful__layout layout)
+{
+    return near_to(size_of(want, count), what, b, got, want, count, of, layout);
 }
 
 /* One pass planned on strips or on Winograd's algorithm. */
@@ -400,16 +412,19 @@ static void own_apply(const own *o, ful__conv_run run)
         ful__strips_apply(&o->strips, &run);
 }
 
-/* y = relu(conv(x) + bias + residual) of fewer images than planned for; the residual lies where y goes. */
-static int own_fused(const own *o, const bare *b)
+/* y = act(conv(x) + bias + residual) of fewer images than planned for; the residual lies where y goes. */
+static int own_fused(const own *o, const bare *b, ful_act act)
 {
     const int n = IMAGES - 1;
     const int64_t cy = n * ful__count(b->y);
     double *want = as_doubles(b->residual, cy, b->y, FUL__BLOCKED);
-    for (int64_t i = 0; i < cy; i++) want[i] = fmax(0, want[i] + b->want_y[i] + b->bias[i % b->y.c]);
+    for (int64_t i = 0; i < cy; i++) want[i] += b->want_y[i] + b->bias[i % b->y.c];
+    const double size = size_of(want, cy); /* of what is rounded */
+    for (int64_t i = 0; i < cy; i++) want[i] = ful__act_value__ref(act, want[i]);
     memcpy(b->r.y, b->residual, (size_t)cy * sizeof(float));
-    own_apply(o, (ful__conv_run){.n = n, .x = b->r.x, .bias = b->bias, .residual = b->r.y, .relu = true, .y = b->r.y});
-    const int bad = all_near(o->winograd ? "Winograd's fused y" : "strips' fused y", b, b->r.y, want, cy, b->y, FUL__BLOCKED);
+    own_apply(o, (ful__conv_run){.n = n, .x = b->r.x, .bias = b->bias, .residual = b->r.y, .act = act, .y = b->r.y});
+    const char *what = o->winograd ? "Winograd's fused y" : "strips' fused y";
+    const int bad = near_to(size, what, b, b->r.y, want, cy, b->y, FUL__BLOCKED);
     free(want);
     return bad;
 }
@@ -429,7 +444,8 @@ static int own_pass(const bare *b, ful__dnnl_pass pass, bool winograd)
     switch (pass) {
     case FUL__DNNL_FWD:
         own_apply(&o, (ful__conv_run){.n = IMAGES, .x = r->x, .y = r->y});
-        bad = all_near(name, b, r->y, b->want_y, IMAGES * ful__count(b->y), b->y, FUL__BLOCKED) + own_fused(&o, b);
+        bad = all_near(name, b, r->y, b->want_y, IMAGES * ful__count(b->y), b->y, FUL__BLOCKED);
+        bad += own_fused(&o, b, FUL_ACT_RELU) + own_fused(&o, b, FUL_ACT_RELU6) + own_fused(&o, b, FUL_ACT_HARD_SWISH);
         break;
     case FUL__DNNL_BWD_X:
         own_apply(&o, (ful__conv_run){.n = IMAGES, .x = r->dy, .y = r->dx});

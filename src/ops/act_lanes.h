@@ -36,16 +36,16 @@ LANES_FN V FN(exp)(V x)
 }
 
 /*
- * The normal distribution function Phi(z) for -13 <= z <= 0, and exp(-z^2/2) to *gauss.
+ * The normal distribution function Phi(z) = exp(-z^2/2) P(t) for -13 <= z <= 0, in two halves: what they take is latency, and
+ * a processor that is given one half of many lanes, then the other, has more of them under way at a time. Odd and even terms
+ * are chains of their own for the same reason.
  *
  *   exp(-z^2/2)   2^n 2^r with r in -1/2..1/2, for which the square and the factor have two parts each, and 2^r a minimax
  *                 polynomial (1.5e-7, all of it below, for half of which P makes up)
- *   Phi(z)        exp(-z^2/2) P(t) with t = 1/(1 - 0.2945 z) and P a minimax polynomial of degree 8 (relative error 3e-8):
- * right in relative terms far out too, where 1 + erf(z/sqrt 2) would cancel
- *
- * Odd and even terms are chains of their own, because it is latency that takes the time.
+ *   P(t)          t = 1/(1 - 0.2945 z) and P a minimax polynomial of degree 8 (relative error 3e-8): right in relative terms
+ *                 far out too, where 1 + erf(z/sqrt 2) would cancel
  */
-LANES_FN V FN(normal_cdf)(V z, V *gauss)
+LANES_FN V FN(normal_gauss)(V z)
 {
     const V square = z * z;
     const V shifted = V_FMA(square, V_SET(-0.72134752f), V_SET(12582912.0f)); /* 1.5 * 2^23: n stands in the low bits */
@@ -56,17 +56,24 @@ LANES_FN V FN(normal_cdf)(V z, V *gauss)
     V even = V_FMA(r2, V_SET(9.67554096e-3f), V_SET(0.24022118f)), odd = V_FMA(r2, V_SET(1.32764796e-3f), V_SET(0.0555071285f));
     even = V_FMA(r2, even, V_SET(1.0f));
     odd = V_FMA(r2, odd, V_SET(0.693146917f));
-    const V e = V_TIMES_POW2(V_FMA(r, odd, even), shifted);
-    const V t = V_SET(1.0f) / V_FMA(z, V_SET(-0.2945f), V_SET(1.0f)), t2 = t * t;
-    even = V_FMA(t2, V_SET(0.0398584716f), V_SET(0.278452635f));
+    return V_TIMES_POW2(V_FMA(r, odd, even), shifted);
+}
+
+LANES_FN V FN(normal_t)(V z)
+{
+    return V_SET(1.0f) / V_FMA(z, V_SET(-0.2945f), V_SET(1.0f));
+}
+
+LANES_FN V FN(normal_cdf)(V gauss, V t)
+{
+    const V t2 = t * t;
+    V even = V_FMA(t2, V_SET(0.0398584716f), V_SET(0.278452635f)), odd = V_FMA(t2, V_SET(-0.186395779f), V_SET(-0.124699347f));
     even = V_FMA(t2, even, V_SET(0.171022236f));
-    even = V_FMA(t2, even, V_SET(0.121908277f));
-    even = V_FMA(t2, even, V_SET(1.96850069e-05f));
-    odd = V_FMA(t2, V_SET(-0.186395779f), V_SET(-0.124699347f));
     odd = V_FMA(t2, odd, V_SET(0.0827949122f));
+    even = V_FMA(t2, even, V_SET(0.121908277f));
     odd = V_FMA(t2, odd, V_SET(0.117038958f));
-    *gauss = e;
-    return e * V_FMA(t, odd, even);
+    even = V_FMA(t2, even, V_SET(1.96850069e-05f));
+    return gauss * V_FMA(t, odd, even);
 }
 
 /* 1 / (1 + exp(-x)) */
@@ -89,13 +96,24 @@ LANES_FN V FN(relu_slope)(V x)
  * x Phi(x): the exact form, not the tanh one (Hendrycks and Gimpel 2016). With z = -|x| it is max(x, 0) + z Phi(z), and its
  * slope Phi(x) + x exp(-x^2/2) / sqrt(2 pi) is that at z, or 1 minus it. Below -13 everything is as at -13, nearly 0.
  */
-LANES_FN V FN(gelu_both)(V x, V *slope)
+LANES_FN V FN(gelu_z)(V x)
 {
-    V gauss;
-    const V z = V_MAX(V_SET(-13.0f), V_MINUS_ABS(x)), tail = FN(normal_cdf)(z, &gauss);
+    return V_MAX(V_SET(-13.0f), V_MINUS_ABS(x));
+}
+
+/* The second half: gauss and t are those of gelu_z(x). */
+LANES_FN V FN(gelu_from)(V x, V gauss, V t, V *slope)
+{
+    const V z = FN(gelu_z)(x), tail = FN(normal_cdf)(gauss, t);
     const V slope_at_z = V_FMA(z * 0.39894228f, gauss, tail);
     *slope = V_BELOW(x, 0.0f, slope_at_z, V_SET(1.0f) - slope_at_z);
     return V_FMA(z, tail, V_MAX(V_SET(0.0f), x));
+}
+
+LANES_FN V FN(gelu_both)(V x, V *slope)
+{
+    const V z = FN(gelu_z)(x);
+    return FN(gelu_from)(x, FN(normal_gauss)(z), FN(normal_t)(z), slope);
 }
 
 LANES_FN V FN(gelu)(V x)

@@ -34,15 +34,47 @@
     }                                                     \
     break
 
+/* All whole vectors of the rows, the first halves of some and then their second halves (act_lanes.h). */
+#define GELU_LOOP(...)                                                                  \
+    int64_t left = rows * (whole / WIDTH), row = 0, i = 0;                              \
+    while (left > 0) {                                                                  \
+        LANES_TYPE gauss[GELU_AT_ONCE], t[GELU_AT_ONCE];                                \
+        const int count = left < GELU_AT_ONCE ? (int)left : GELU_AT_ONCE;               \
+        int64_t row_first = row, i_first = i;                                           \
+        for (int k = 0; k < count; k++) {                                               \
+            const LANES_TYPE z = LANE(gelu_z)(LOAD(x + row_first + i_first));           \
+            gauss[k] = LANE(normal_gauss)(z);                                           \
+            t[k] = LANE(normal_t)(z);                                                   \
+            GELU_NEXT(row_first, i_first)                                               \
+        }                                                                               \
+        for (int k = 0; k < count; k++) {                                               \
+            LANES_TYPE d;                                                               \
+            STORE(y + row + i, LANE(gelu_from)(LOAD(x + row + i), gauss[k], t[k], &d)); \
+            __VA_ARGS__;                                                                \
+            GELU_NEXT(row, i)                                                           \
+        }                                                                               \
+        left -= count;                                                                  \
+    }
+#define GELU_NEXT(row, i)        \
+    if ((i += WIDTH) == whole) { \
+        i = 0;                   \
+        row += ld;               \
+    }
+enum { GELU_AT_ONCE = 48 };
+
 /* Whole vectors, then what is left through a vector padded with zeros, so that a short row is not slow. */
 #define DEFINE_ARRAYS(level, ATTR)                                                                                             \
-    ATTR static void forward_whole_##level(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)         \
+    ATTR static void gelu_whole_##level(const float *x, float *y, int64_t ld, int64_t rows, int64_t whole){                    \
+        GELU_LOOP()} ATTR static void gelu_slope_whole_##level(const float *x, float *y, float *slope, int64_t ld,             \
+                                                               int64_t rows, int64_t whole){                                   \
+        GELU_LOOP(STORE(slope + row + i, d))} ATTR static void forward_whole_##level(ful_act act, const float *x, float *y,    \
+                                                                                     int64_t ld, int64_t rows, int64_t n)      \
     {                                                                                                                          \
         const int64_t whole = n - n % WIDTH;                                                                                   \
         if (whole == 0) return;                                                                                                \
         switch (act) {                                                                                                         \
         case FUL_ACT_RELU: FORWARD_LOOP(relu);                                                                                 \
-        case FUL_ACT_GELU: FORWARD_LOOP(gelu);                                                                                 \
+        case FUL_ACT_GELU: gelu_whole_##level(x, y, ld, rows, whole); break;                                                   \
         case FUL_ACT_SILU: FORWARD_LOOP(silu);                                                                                 \
         case FUL_ACT_HARD_SWISH: FORWARD_LOOP(hard_swish);                                                                     \
         case FUL_ACT_RELU6: FORWARD_LOOP(relu6);                                                                               \
@@ -101,7 +133,7 @@
         if (whole == 0) return;                                                                                                \
         switch (act) {                                                                                                         \
         case FUL_ACT_RELU: BOTH_LOOP(relu);                                                                                    \
-        case FUL_ACT_GELU: BOTH_LOOP(gelu);                                                                                    \
+        case FUL_ACT_GELU: gelu_slope_whole_##level(x, y, slope, ld, rows, whole); break;                                      \
         case FUL_ACT_SILU: BOTH_LOOP(silu);                                                                                    \
         case FUL_ACT_HARD_SWISH: BOTH_LOOP(hard_swish);                                                                        \
         case FUL_ACT_RELU6: BOTH_LOOP(relu6);                                                                                  \

@@ -311,6 +311,20 @@ INLINE void FN(weigh_pixel)(const float *x, int64_t pitch, const float *dy, vf *
         if (k % 3 >= low && k % 3 < high) sum[k] = vfma(vload(x + k / 3 * pitch + k % 3 * FN(BLOCK)), g, sum[k]);
 }
 
+/* Two pixels: a column that both read is loaded once. */
+INLINE void FN(weigh_pair)(const float *x, int64_t pitch, const float *dy, vf *sum, const int R, const int S)
+{
+    const vf g = vload(dy), next = vload(dy + FN(BLOCK));
+#pragma GCC unroll 3
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 5
+        for (int j = 0; j < S + 3; j++) {
+            const vf column = vload(x + r * pitch + j * FN(BLOCK));
+            if (j < 3) sum[r * 3 + j] = vfma(column, g, sum[r * 3 + j]);
+            if (j >= S) sum[r * 3 + j - S] = vfma(column, next, sum[r * 3 + j - S]);
+        }
+}
+
 /*
  * The smallest kernel's sums all stay in registers, and x is read where it lies. R: the rows of x there are for a row of dy, x
  * the first of them, sum that of the tap it meets. All columns are there, but for the first of the first pixel where `left`
@@ -326,8 +340,12 @@ INLINE void FN(weigh_inside)(const dw_walk *w, const float *x, const float *dy, 
     for (int k = 0; k < 3 * R; k++) s[k] = vload(sum + k * FN(BLOCK));
     if (left) FN(weigh_pixel)(from, pitch, g, s, 1, 3, R);
     if (left) from += S * FN(BLOCK), g += FN(BLOCK);
-    for (int i = first + left; i < end - right; i++, from += S * FN(BLOCK), g += FN(BLOCK))
-        FN(weigh_pixel)(from, pitch, g, s, 0, 3, R);
+    int i = first + left;
+    for (; i + 2 <= end - right; i += 2, from += 2 * S * FN(BLOCK), g += 2 * FN(BLOCK)) {
+        FN(weigh_pair)(from, pitch, g, s, R, S);
+        __asm__ volatile("" ::: "memory"); /* else columns are carried over to the next pair, on the stack */
+    }
+    for (; i < end - right; i++, from += S * FN(BLOCK), g += FN(BLOCK)) FN(weigh_pixel)(from, pitch, g, s, 0, 3, R);
     if (right) FN(weigh_pixel)(from, pitch, g, s, 0, 2, R);
 #pragma GCC unroll 9
     for (int k = 0; k < 3 * R; k++) vstore(sum + k * FN(BLOCK), s[k]);

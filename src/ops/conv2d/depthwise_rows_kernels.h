@@ -3,13 +3,11 @@
  * Kernels of depthwise_rows.h. Compiled once a CPU level.
  *
  * N outputs of a row at a time: of each source row, the columns they read are loaded once, and each meets all the taps that it
- * has a part in. Rows beyond the map are left out and columns beyond it are zeros; that depends on where an output lies alone,
- * and so do its bits.
+ * has a part in. Rows and columns beyond the map are left out; that depends on where an output lies alone, and so do its bits.
  */
 #include "ops/simd_epilogue.h"
 
-enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES == 16 ? 8 : 4 };
-enum { FN(COLUMNS) = 2 * (FN(PIXELS) - 1) + FUL__ROWS_KERNEL_MAX };
+enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PIXELS) = LANES >= 8 ? 8 : 4 };
 
 /* A row of outputs: the first source row that is there, the taps that meet it, and how many rows there are. */
 typedef struct FN(rows_line) {
@@ -19,14 +17,20 @@ typedef struct FN(rows_line) {
     float *out;
 } FN(rows_line);
 
-/* sum[i] += column[i S + kx] * tap[kx] */
-INLINE void FN(rows_add)(vf *sum, const vf *column, const float *w, const int N, const int K, const int S)
+/* sum[i] += x[i S + kx] * tap[kx], of the columns `low` … `high` - 1. */
+INLINE void FN(rows_add)(vf *sum, const float *x, const float *w, const int low, const int high, const int N, const int K,
+                         const int S)
 {
+    vf tap[FUL__ROWS_KERNEL_MAX];
 #pragma GCC unroll 8
-    for (int kx = 0; kx < K; kx++) {
-        const vf tap = vload(w + kx * FN(BLOCK));
+    for (int kx = 0; kx < K; kx++) tap[kx] = vload(w + kx * FN(BLOCK));
+#pragma GCC unroll 32
+    for (int j = 0; j < (N - 1) * S + K; j++) {
+        if (j < low || j >= high) continue;
+        const vf column = vload(x + j * FN(BLOCK));
 #pragma GCC unroll 8
-        for (int i = 0; i < N; i++) sum[i] = vfma(column[i * S + kx], tap, sum[i]);
+        for (int kx = K - 1; kx >= 0; kx--)
+            if (j >= kx && (j - kx) % S == 0 && (j - kx) / S < N) sum[(j - kx) / S] = vfma(column, tap[kx], sum[(j - kx) / S]);
     }
 }
 
@@ -38,12 +42,7 @@ INLINE void FN(rows_pixels)(const ful__depthwise_rows *p, const FN(rows_line) * 
     vf sum[FN(PIXELS)];
 #pragma GCC unroll 8
     for (int i = 0; i < N; i++) sum[i] = line->start;
-    for (int ky = 0; ky < line->rows; ky++, x += p->x_pitch, w += K * FN(BLOCK)) {
-        vf column[FN(COLUMNS)];
-#pragma GCC unroll 32
-        for (int j = 0; j < (N - 1) * S + K; j++) column[j] = j >= low && j < high ? vload(x + j * FN(BLOCK)) : (vf){0};
-        FN(rows_add)(sum, column, w, N, K, S);
-    }
+    for (int ky = 0; ky < line->rows; ky++, x += p->x_pitch, w += K * FN(BLOCK)) FN(rows_add)(sum, x, w, low, high, N, K, S);
     float *out = line->out + (int64_t)at * FN(BLOCK);
     FN(activate)(p->act, sum, N);
 #pragma GCC unroll 8

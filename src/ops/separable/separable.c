@@ -29,8 +29,8 @@ enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_TILE_PIXELS = 16
 /* More weights than the second-level cache holds are not read again by every tile. */
 enum { SEP_WEIGHTS_MAX = 1 << 18 };
 
-/* Pieces a thread gets of a run. */
-enum { SEP_PIECES = 4 };
+/* Pieces a thread gets of a run; multiply-accumulates that are worth one, however small. */
+enum { SEP_PIECES = 4, SEP_PIECE_MACS = 1 << 18 };
 
 typedef struct sep_op {
     ful__op base;
@@ -270,7 +270,10 @@ static void cut(sep_pass *p)
     p->row_pieces = threads < p->rows ? threads : p->rows;
     p->panel_pieces = 1;
     if (threads > 1) { /* small pieces, so that threads of unlike speed end together */
-        const int64_t tiles = p->rows * p->s->mid.w * p->s->mid.c / SEP_TILE_FLOATS, most = SEP_PIECES * threads;
+        const int64_t mid = p->rows * p->s->mid.w * p->s->mid.c, most = SEP_PIECES * threads;
+        int64_t tiles = mid / SEP_TILE_FLOATS;
+        const int64_t work = mid * p->s->base.y.c / SEP_PIECE_MACS;
+        if (tiles < work) tiles = work < p->rows ? work : p->rows;
         if (tiles > threads) p->row_pieces = tiles < most ? tiles / threads * threads : most;
     }
     if (p->rows * p->s->mid.w < p->s->base.y.c) { /* more weights than values of mid */

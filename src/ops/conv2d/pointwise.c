@@ -277,7 +277,10 @@ static void backward_tile(const pw_pass *p, pw_tile *t)
     neighbour(after, t, near_x ? &t->near_dx : NULL, d->x.c / d->block);
 }
 
-/* Pieces: a chunk each; or, where there are more threads than places for their maps, a place each, with every so many chunks.
+/*
+ * Pieces: a chunk each; or, where there are more threads than places for their maps, a place each, with every so many chunks.
+ * From the last chunk to the first: depthwise convolutions, which come before and behind these, go from the first to the last,
+ * and so a pass meets first what the one before has left in the caches.
  */
 typedef struct pieces {
     const pw_pass *p;
@@ -290,7 +293,7 @@ static void work_piece(void *ctx, int64_t piece, int thread)
 {
     const pieces *s = ctx;
     for (int64_t chunk = piece; chunk < s->p->chunks; chunk += s->step)
-        each_tile(s->p, chunk, s->by_place ? piece : thread, s->work);
+        each_tile(s->p, s->p->chunks - 1 - chunk, s->by_place ? piece : thread, s->work);
 }
 
 static void run_tiles(const pw_pass *p, void (*work)(const pw_pass *p, pw_tile *t))

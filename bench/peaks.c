@@ -91,25 +91,25 @@ static double int8_gops(int threads, const char **level)
 static size_t block_bytes; /* of each thread: set before the threads start */
 static volatile float float_sink;
 
-/* A round is one pass over the block by vectors of a register's size; eight at once so that loads do not wait for additions. */
-#define BANDWIDTH(suffix, register_bytes, attribute)                                      \
-    typedef float lanes_##suffix __attribute__((vector_size(register_bytes), may_alias)); \
-    attribute static void read_##suffix(void *memory, long rounds)                        \
-    {                                                                                     \
-        const lanes_##suffix *x = memory, *end = x + block_bytes / sizeof *x;             \
-        lanes_##suffix s[8] = {{0}};                                                      \
-        for (long r = 0; r < rounds; r++)                                                 \
-            for (const lanes_##suffix *p = x; p < end; p += 8)                            \
-                for (int i = 0; i < 8; i++) s[i] += p[i];                                 \
-        for (int i = 1; i < 8; i++) s[0] += s[i];                                         \
-        float_sink = s[0][0];                                                             \
-    }                                                                                     \
-    attribute static void update_##suffix(void *memory, long rounds)                      \
-    {                                                                                     \
-        lanes_##suffix *x = memory, *end = x + block_bytes / sizeof *x;                   \
-        for (long r = 0; r < rounds; r++)                                                 \
-            for (lanes_##suffix *p = x; p < end; p += 8)                                  \
-                for (int i = 0; i < 8; i++) p[i] += 1.0f;                                 \
+/* A round is one pass over the block by vectors of a register's size; eight at once, in registers, so that loads do not wait
+ * for additions. */
+#define BANDWIDTH(suffix, register_bytes, attribute)                                                                       \
+    typedef float lanes_##suffix __attribute__((vector_size(register_bytes), may_alias));                                  \
+    attribute static void read_##suffix(void *memory, long rounds)                                                         \
+    {                                                                                                                      \
+        const lanes_##suffix *x = memory, *end = x + block_bytes / sizeof *x;                                              \
+        lanes_##suffix s[8] = {{0}};                                                                                       \
+        for (long r = 0; r < rounds; r++)                                                                                  \
+            for (const lanes_##suffix *p = x; p < end; p += 8)                                                             \
+                _Pragma("GCC unroll 8") for (int i = 0; i < 8; i++) s[i] += p[i];                                          \
+        for (int i = 1; i < 8; i++) s[0] += s[i];                                                                          \
+        float_sink = s[0][0];                                                                                              \
+    }                                                                                                                      \
+    attribute static void update_##suffix(void *memory, long rounds)                                                       \
+    {                                                                                                                      \
+        lanes_##suffix *x = memory, *end = x + block_bytes / sizeof *x;                                                    \
+        for (long r = 0; r < rounds; r++)                                                                                  \
+            for (lanes_##suffix *p = x; p < end; p += 8) _Pragma("GCC unroll 8") for (int i = 0; i < 8; i++) p[i] += 1.0f; \
     }
 
 #if defined(__x86_64__)

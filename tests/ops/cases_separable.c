@@ -20,7 +20,8 @@ static const conv_case usual[] = {
     {{2, 3, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
     {{1, 1, 32}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
     {{1, 33, 16}, 16, 3, 3, 1, 1, 1, 1, .groups = 1},
-    {{3, 4, 960}, 80, 3, 3, 1, 1, 1, 1, .groups = 1}, /* few rows in a tile, the last panel a lone block of 16 */
+    {{8, 8, 128}, 128, 3, 3, 1, 1, 1, 1, .groups = 1, .n_max = 2}, /* worth more pieces than it has tiles */
+    {{3, 4, 960}, 80, 3, 3, 1, 1, 1, 1, .groups = 1},              /* few rows in a tile, the last panel a lone block of 16 */
 };
 
 static const conv_case nets[] = {

@@ -106,7 +106,8 @@ typedef struct ful_dataset_info {
     int height, width, channels;
     int classes;
     float mean[3], std[3]; /* of the training split (or as given), of pixel/255 */
-    uint64_t fingerprint;  /* XXH3 of pixels (encoded: of names) and labels of the split: the same data gives the same number */
+    int64_t left_out; /* damaged images that are not among them, once and for all (data.on_error: skip, and a decoded set) */
+    uint64_t fingerprint; /* XXH3 of pixels (encoded: of names) and labels of the split: the same data gives the same number */
 } ful_dataset_info;
 FUL_API void ful_dataset_info_get(const ful_dataset *dataset, ful_dataset_info *out);
 FUL_API const char *ful_dataset_class_name(const ful_dataset *dataset, int label);   /* borrowed; "" if unknown */

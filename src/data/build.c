@@ -271,8 +271,12 @@ ful_status ful__build_finish(ful__build *b, ful__pack *out)
     FUL_FAIL_IF(b->count == 0 && !b->spec.check_only, FUL_ERR_DATA, "cannot use %s: it holds no images", b->spec.name);
     const char **names = NULL;
     FUL_TRY(number_classes(b, &names));
-    const ful__pack_index index = {
-        .count = b->count, .labels = b->labels, .clusters = b->clusters, .classes = b->classes.count, .names = names};
+    const ful__pack_index index = {.count = b->count,
+                                   .left_out = b->skipped,
+                                   .labels = b->labels,
+                                   .clusters = b->clusters,
+                                   .classes = b->classes.count,
+                                   .names = names};
     const ful_status status = b->spec.check_only ? FUL_OK : ful__pack_finish(&b->pack, &index, out);
     ful__free(names);
     return status;

@@ -65,9 +65,6 @@ static ful_status build(const ful_data_config *config, const input *in, const ch
     if (status == FUL_OK) {
         ful__log(FUL_LOG_INFO, "decoded %lld images of '%s' in %.1f s, kept %s%s", count, s->path, ful__seconds() - began,
                  path ? "in " : "in memory", path ? path : "");
-        if (b.skipped > 0)
-            ful__log(FUL_LOG_WARN, "%lld damaged images of '%s' were left out (data.on_error=skip), %lld are used",
-                     (long long)b.skipped, s->path, count);
     }
     return status;
 }

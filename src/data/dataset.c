@@ -185,6 +185,21 @@ static ful_status fingerprint(ful_dataset *d)
     return status;
 }
 
+/* A validation split cut from the training images says nothing of those that are not there. */
+static int64_t left_out(const ful_dataset *d)
+{
+    return d->split == FUL_SPLIT_VAL && d->pack.split != FUL_SPLIT_VAL ? 0 : d->pack.left_out;
+}
+
+/* Found now, or when the cache was made. */
+static void warn_of_left_out(const ful_dataset *d, const ful_data_config *config)
+{
+    const long long n = left_out(d);
+    if (n > 0)
+        ful__log(FUL_LOG_WARN, "%lld damaged image%s of the %s split of '%s' %s left out (data.on_error=skip), %lld are used",
+                 n, n == 1 ? "" : "s", split_names[d->split], config->name, n == 1 ? "is" : "are", (long long)d->pack.count);
+}
+
 static ful_status open_split(ful_dataset *d, const ful_data_config *config, ful_split split)
 {
     bool found = false;
@@ -198,6 +213,7 @@ static ful_status open_split(ful_dataset *d, const ful_data_config *config, ful_
                 split_names[split], config->name, config->path, split_names[split]);
     FUL_TRY(check_shape(config, &d->pack, from_training ? FUL_SPLIT_TRAIN : split));
     d->split = split;
+    warn_of_left_out(d, config);
     if (from_training) {
         FUL_TRY(copy_names(d, &d->pack));
         FUL_TRY(take_norm(d, config, &d->pack, d->store, FUL_SPLIT_TRAIN));
@@ -271,6 +287,7 @@ void ful_dataset_info_get(const ful_dataset *d, ful_dataset_info *out)
                               .width = d->pack.width,
                               .channels = d->pack.channels,
                               .classes = d->classes,
+                              .left_out = left_out(d),
                               .fingerprint = d->fingerprint};
     memcpy(out->mean, d->mean, sizeof out->mean);
     memcpy(out->std, d->std, sizeof out->std);
@@ -308,6 +325,7 @@ static ful_status write_pack(const ful_dataset *d, ful__pack_writer *w, const ch
         FUL_TRY(ful__pack_add(w, ful_dataset_image(d, i), p->image_bytes));
     }
     const ful__pack_index index = {.count = d->count,
+                                   .left_out = left_out(d),
                                    .labels = labels,
                                    .clusters = p->clusters ? clusters : NULL,
                                    .classes = d->classes,

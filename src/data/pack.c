@@ -47,6 +47,9 @@ static ful_status check_tail(const char *name, const ful__pack_tail *t)
                 "cannot read pack '%s' of %" PRIu64 " classes: 1..%d are accepted", name, t->classes, FUL__CLASSES_MAX);
     FUL_FAIL_IF(t->name_bytes > FUL__CLASSES_MAX * (FUL__CLASS_NAME_MAX + 1ull), FUL_ERR_FORMAT,
                 "cannot read pack '%s' with %" PRIu64 " bytes of class names: too many", name, t->name_bytes);
+    FUL_FAIL_IF(t->left_out > FUL__SET_MAX, FUL_ERR_FORMAT,
+                "cannot read pack '%s' with %" PRIu64 " images left out: at most %lld are accepted", name, t->left_out,
+                FUL__SET_MAX);
     for (int c = 0; c < 3; c++) {
         const bool good = !(t->flags & FUL__PACK_NORM) || (isfinite(t->mean[c]) && isfinite(t->std[c]) && t->std[c] > 0);
         FUL_FAIL_IF(!good, FUL_ERR_FORMAT, "cannot read pack '%s' with mean %g and std %g: both must be finite, std > 0", name,
@@ -154,6 +157,7 @@ ful_status ful__pack_parse(const char *name, const void *bytes, size_t n, bool p
                 "cannot read pack '%s': its labels or names are damaged (checksum)", name);
     *out = (ful__pack){
         .count = (int64_t)t.count,
+        .left_out = (int64_t)t.left_out,
         .height = (int)h.height,
         .width = (int)h.width,
         .channels = (int)h.channels,

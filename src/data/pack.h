@@ -31,7 +31,8 @@ typedef struct ful__pack_head {
 typedef struct ful__pack_tail {
     uint64_t count, classes, name_bytes, flags;
     float mean[3], std[3]; /* with FUL__PACK_NORM: of the training split, of pixel/255 */
-    uint64_t reserved[6];
+    uint64_t left_out;     /* damaged images that the source has besides */
+    uint64_t reserved[5];
     uint64_t index_checksum; /* XXH3 of everything from the labels to the tail */
     char magic[8];           /* "FULTAIL\n" */
     uint64_t checksum;       /* XXH3 of the 120 bytes before */
@@ -40,7 +41,7 @@ _Static_assert(sizeof(ful__pack_head) == 64 && sizeof(ful__pack_tail) == 128, "t
 
 /* A pack in memory. Pointers lie inside `map` or `heap`, whichever holds the bytes (or neither: borrowed bytes). */
 typedef struct ful__pack {
-    int64_t count;
+    int64_t count, left_out;
     int height, width, channels, classes;
     int split;
     uint64_t key;
@@ -80,7 +81,7 @@ ful_status ful__pack_begin(ful__pack_writer *w, const char *path, int height, in
 ful_status ful__pack_add(ful__pack_writer *w, const void *pixels, size_t bytes) FUL_CHECK_RESULT;
 
 typedef struct ful__pack_index {
-    int64_t count;
+    int64_t count, left_out;
     const int32_t *labels, *clusters; /* clusters may be NULL */
     int classes;
     const char *const *names;

@@ -124,7 +124,8 @@ static ful_status build_index(const ful__pack_writer *w, const ful__pack_index *
 
 static ful_status finish(ful__pack_writer *w, const ful__pack_index *x, index_bytes *b)
 {
-    ful__pack_tail t = {.count = (uint64_t)x->count, .classes = (uint64_t)x->classes, .magic = "FULTAIL"};
+    ful__pack_tail t = {
+        .count = (uint64_t)x->count, .classes = (uint64_t)x->classes, .left_out = (uint64_t)x->left_out, .magic = "FULTAIL"};
     t.magic[7] = '\n';
     t.flags = (x->clusters ? FUL__PACK_CLUSTERS : 0u) | (x->mean ? FUL__PACK_NORM : 0u);
     if (x->mean) memcpy(t.mean, x->mean, sizeof t.mean), memcpy(t.std, x->std, sizeof t.std);

@@ -120,6 +120,7 @@ ful_status ful_judge_predict(ful_model *model, const ful_dataset *set, const ful
     FUL_TRY_GOTO(status, done, make_room(out, pass->keep_logits || (pass->views && pass->n_views > 1)));
     FUL_TRY_GOTO(status, done, ful__change_init(&change, pass, set));
     FUL_TRY_GOTO(status, done, run_views(model, set, pass, &change, out));
+    out->skipped += info.left_out;
 done:
     ful__change_deinit(&change);
     if (status != FUL_OK) ful_predictions_deinit(out);

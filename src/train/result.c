@@ -27,6 +27,7 @@ static void add_data(ful__emitter *j, const ful__run *run)
     ful__emit_int(j, "train", info[FUL_SPLIT_TRAIN].count);
     ful__emit_int(j, "val", info[FUL_SPLIT_VAL].count);
     ful__emit_int(j, "test", info[FUL_SPLIT_TEST].count);
+    if (run->config.data.on_error == FUL_ON_ERROR_SKIP) ful__emit_int(j, "train_left_out", info[FUL_SPLIT_TRAIN].left_out);
     ful__emit_int(j, "classes", run->config.net.classes);
     ful__emit_hex(j, "fingerprint_train", info[FUL_SPLIT_TRAIN].fingerprint);
     ful__emit_hex(j, "fingerprint_test", info[FUL_SPLIT_TEST].fingerprint);
@@ -44,7 +45,8 @@ static void add_figures(ful__emitter *j, const ful__run *run)
     ful__emit_real(j, "acc", h->test.acc);
     ful__emit_real(j, "loss", h->test.loss);
     ful__emit_real(j, "acc_capacity", h->test.acc_capacity);
-    if (run->config.data.on_error == FUL_ON_ERROR_SKIP) ful__emit_int(j, "skipped", h->skipped_test);
+    if (run->config.data.on_error == FUL_ON_ERROR_SKIP)
+        ful__emit_int(j, "skipped", h->skipped_test + run->info[FUL_SPLIT_TEST].left_out);
     ful__emit_close(j, '}');
     if (isnan(h->val.acc)) {
         ful__emit_raw(j, "val", NULL);

@@ -179,6 +179,23 @@ def check_data(images):
         "net.height=12", "--classes", "names.txt", "--out", "no.safetensors", code=3)
 
 
+def check_damaged():
+    """Damaged images of a decoded set are counted by every run, not only by the one that made the cache."""
+    make_images(b"damaged")
+    for split in ("train", "test"):
+        with open(os.path.join("damaged", split, CLASSES[0], "0.png"), "wb") as file:
+            file.write(b"\x89PNG\r\n\x1a\ncut")
+    keys = ["--set", "data.name=folder", "--set", "data.path=damaged", "--set", "net.arch=linear", "--set", "train.epochs=1", "--set",
+            "train.batch=8", "--set", "data.cache=cache", "--threads", "1"]
+    run("a damaged image is an error", "train", *keys, "--out", "d0", code=3)
+    for folder in ("d1", "d2"):
+        run("and may be skipped", "train", *keys, "--set", "data.on_error=skip", "--out", folder)
+        result = parsed("result.json", open(folder + "/result.json", "rb").read())
+        same("left out of training", result["data"].get("train_left_out"), 1)
+        same("left out of the test", result["test"].get("skipped"), 1)
+    same("left out of the evaluation", parsed("eval --json", run("eval", "eval", "d2", "--json")).get("skipped"), 1)
+
+
 def check_study():
     with open("plan.yaml", "w", encoding="utf-8") as file:
         file.write("study: hostile\nabout: \"</p><script>1</script> & \\\"quoted\\\" \\u001b\"\n"
@@ -207,6 +224,7 @@ def main():
         check_run(HOSTILE, images)
         check_data(images)
         check_study()
+        check_damaged()
         parsed("doctor --json", run("doctor", "doctor", "--json"))
         os.chdir("/")
     print(f"[  PASSED  ] {passed} test(s).")

@@ -187,17 +187,33 @@ static void test_skip(void **state)
     log_catch();
     d = open_ok(&c, FUL_SPLIT_TRAIN);
     assert_int_equal(log_warnings(), 3); /* each of them, and how many */
-    assert_non_null(strstr(log_last(), "2 damaged images of"));
+    assert_non_null(strstr(log_last(), "2 damaged images of the training split of 'folder' are left out"));
     ful_dataset_info info;
     ful_dataset_info_get(d, &info);
     assert_int_equal(info.count, 58);
+    assert_int_equal(info.left_out, 2);
     uint8_t wanted[48];
     test_image(26, 4, 4, 3, wanted);
     assert_memory_equal(ful_dataset_image(d, 24), wanted, sizeof wanted);
     assert_int_equal(ful_dataset_label(d, 24), 1);
     ful_dataset_destroy(&d);
     log_catch();
-    d = open_ok(&c, FUL_SPLIT_TRAIN); /* from the cache */
+    d = open_ok(&c, FUL_SPLIT_TRAIN); /* from the cache, which knows how many */
+    assert_int_equal(log_warnings(), 1);
+    assert_non_null(strstr(log_last(), "2 damaged images of the training split of 'folder' are left out"));
+    ful_dataset_info_get(d, &info);
+    assert_int_equal(info.left_out, 2);
+    assert_ok(ful_dataset_pack(d, temp_path(&t, "p/train.pack")));
+    ful_dataset_destroy(&d);
+    ful_data_config pack = config_of("pack", temp_path(&t, "p"), ""), part = c;
+    d = open_ok(&pack, FUL_SPLIT_TRAIN); /* and so does a pack */
+    ful_dataset_info_get(d, &info);
+    assert_int_equal(info.left_out, 2);
+    ful_dataset_destroy(&d);
+    part.val_fraction = 0.2;
+    d = open_ok(&part, FUL_SPLIT_VAL); /* what is cut from the training images lacks none */
+    ful_dataset_info_get(d, &info);
+    assert_int_equal(info.left_out, 0);
     ful_dataset_destroy(&d);
     c.on_error = FUL_ON_ERROR_STOP; /* and that cache does not serve who wants all */
     assert_fails(ful_dataset_open(&c, FUL_SPLIT_TRAIN, &d), FUL_ERR_DATA, "ant/0000.png");

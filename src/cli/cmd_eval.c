@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/eval.h"
 
@@ -205,6 +206,7 @@ static int run_request(const eval_request *q)
     if (status == FUL_OK) status = name_classes(u.model, &r);
     if (status == FUL_OK) status = evaluate(q, &u, &r);
     if (status == FUL_OK && q->figures) status = write_figures(q, &r);
+    if (status == FUL_OK && q->keep) status = keep_eval(q, &r);
     if (status != FUL_OK)
         code = fail(status);
     else
@@ -276,6 +278,12 @@ static int parse_ten_crop(const command *self, const char *text, eval_request *q
     return -1;
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 static int run_eval(const command *self, int argc, char **argv)
 {
     const char *operands[1] = {NULL}, *split = "test", *batches = NULL, *ten_crop = NULL, *tta = NULL;
@@ -299,10 +307,12 @@ static int run_eval(const command *self, int argc, char **argv)
         {"bins", 0, OPTION_INT, &q.bins, "N", "bins of calibration, 1 to 1000 (default 15)"},
         {"confusion", 0, OPTION_FLAG, &q.matrix, NULL, "the whole confusion matrix; of many classes the 30 worst pairs"},
         {"figures", 0, OPTION_TEXT, &q.figures, "DIR", "write confusion.svg, reliability.svg, corruptions.svg into a folder"},
+        {"keep", 0, OPTION_FLAG, &q.keep, NULL, "also write it all as RUN/evaluation.json, which fulcrum report shows"},
         {NULL, 0, OPTION_FLAG, NULL, NULL, NULL},
     };
     if ((code = parse(self, options, argc, argv, operands, 1, &n_operands)) >= 0) return code;
     if (!operands[0]) return usage_error(self, "a run folder or checkpoint is needed");
+    if (q.keep && !is_folder(operands[0])) return usage_error(self, "--keep needs the folder of a run, not a checkpoint");
     if (q.bins < 1 || q.bins > FUL_JUDGE_BINS_MAX)
         return usage_error(self, "--bins %d: must be in 1..%d", q.bins, FUL_JUDGE_BINS_MAX);
     if ((code = parse_split(self, split, &q)) >= 0 || (code = parse_ten_crop(self, ten_crop, &q)) >= 0 ||

@@ -12,7 +12,7 @@ typedef struct eval_request {
     const char *model, *against; /* a run's folder or a checkpoint; against may be NULL */
     const char *path, *kind;     /* of the data; NULL: as trained */
     ful_split split;
-    bool capacity, matrix, temperature;
+    bool capacity, matrix, temperature, keep;
     int bins, ten_crop;                  /* a ful_ten_crop; -1: as trained */
     int batches[BATCHES_MAX], n_batches; /* --batches */
     const char *figures;                 /* folder for SVG files, or NULL */
@@ -58,5 +58,7 @@ const char *percent(double share, char out[16]);
 
 int show_eval_text(const eval_request *q, const eval_result *r);
 int show_eval_json(const eval_request *q, const eval_result *r);
+/* Writes the same as evaluation.json into the run's folder, for the report. */
+ful_status keep_eval(const eval_request *q, const eval_result *r);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The result of fulcrum eval as JSON (doc/judging.md). A figure that does not exist is null. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "cli/eval.h"
 
 enum { PAIRS = 100 };
@@ -86,11 +89,14 @@ static json_t *against_json(const eval_request *q, const eval_result *r)
                      "p_chi2", m->p_chi2);
 }
 
-int show_eval_json(const eval_request *q, const eval_result *r)
+/* NULL: out of memory. */
+static json_t *eval_json(const eval_request *q, const eval_result *r)
 {
+    static const char *const splits[] = {"train", "val", "test"};
     const ful_judgement *j = &r->judgement;
-    json_t *out = json_pack("{s:I, s:f, s:o, s:f, s:o, s:o, s:f, s:f}", "images", (json_int_t)j->count, "accuracy", j->accuracy,
-                            "accuracy_ci", interval(j->accuracy_low, j->accuracy_high), "top5", j->top5, "top5_ci",
+    json_t *out = json_pack("{s:s, s:s, s:I, s:f, s:o, s:f, s:o, s:o, s:f, s:f}", "format", "fulcrum-evaluation-1", "split",
+                            splits[q->split], "images", (json_int_t)j->count, "accuracy", j->accuracy, "accuracy_ci",
+                            interval(j->accuracy_low, j->accuracy_high), "top5", j->top5, "top5_ci",
                             interval(j->top5_low, j->top5_high), "loss", real_or_null(j->nll), "level", j->level, "seconds",
                             r->predictions.seconds);
     int bad = json_object_set_new(out, "skipped", json_integer(r->predictions.skipped));
@@ -119,5 +125,20 @@ int show_eval_json(const eval_request *q, const eval_result *r)
         json_decref(out);
         out = NULL;
     }
-    return print_json(out);
+    return out;
+}
+
+int show_eval_json(const eval_request *q, const eval_result *r)
+{
+    return print_json(eval_json(q, r));
+}
+
+ful_status keep_eval(const eval_request *q, const eval_result *r)
+{
+    json_t *object = eval_json(q, r);
+    char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(8)) : NULL;
+    json_decref(object);
+    const ful_status status = text ? ful_judge_write_figure(q->model, "evaluation.json", text) : FUL_ERR_MEMORY;
+    free(text);
+    return status;
 }

@@ -8,6 +8,8 @@
 #include "judge/svg.h"
 
 void ful__confusion_svg(const ful_judgement *j, const char *const *names, bool standalone, ful__str *out);
+/* other: the name of what r has as the other; not read where there is none. */
+void ful__robust_svg(const ful_robust *r, const char *name, const char *other, bool standalone, ful__str *out);
 void ful__reliability_svg(const ful_judgement *j, bool standalone, ful__str *out);
 
 #endif

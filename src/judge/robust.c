@@ -75,14 +75,14 @@ static void draw_clean(ful__chart *c, double clean, int color, double bottom)
                       x, x, TOP - 6, bottom, color);
 }
 
-static void draw_robust(const ful_robust *r, const char *name, const char *other, ful__str *out)
+void ful__robust_svg(const ful_robust *r, const char *name, const char *other, bool standalone, ful__str *out)
 {
     const bool two = !isnan(r->other_clean);
     const double step = two ? 30.0 : 19.0, bottom = TOP + step * r->n_rows;
     const char *names[2] = {name, other};
     const int colors[2] = {0, 1};
     ful__chart c;
-    ful__svg_begin(&c, out, WIDTH, bottom + 46.0, "Error on corrupted images", true);
+    ful__svg_begin(&c, out, WIDTH, bottom + 46.0, "Error on corrupted images", standalone);
     c.right = WIDTH - 60.0;
     ful__svg_legend(&c, LEFT, 18, names, colors, two ? 2 : 1);
     for (int t = 0; t <= 5; t++) {
@@ -112,7 +112,7 @@ ful_status ful_judge_robust_svg(const ful_robust *r, const char *name, const cha
     ful__str out = {0};
     FUL_FAIL_IF(!r || !name || !svg_out, FUL_ERR_ARG,
                 "cannot draw corruptions with results, name or output NULL: all are needed");
-    draw_robust(r, name, other ? other : "", &out);
+    ful__robust_svg(r, name, other ? other : "", true, &out);
     const ful_status status = ful__str_status(&out);
     *svg_out = status == FUL_OK ? ful__str_take(&out) : NULL;
     ful__str_deinit(&out);

@@ -328,6 +328,7 @@ static ful_status build_page(ful__str *out, const ful__report *r)
     add_figures(out, r);
     FUL_TRY(ful__report_routing(r, out));
     FUL_TRY(ful__report_judge(r, out));
+    FUL_TRY(ful__report_kept(r, out));
     add_cell_table(out, r);
     add_arm_table(out, r);
     add_run_table(out, r);

@@ -53,6 +53,9 @@ ful_status ful__report_routing(const ful__report *r, ful__str *out) FUL_CHECK_RE
 /* What the nets said of the test images, from predictions.bin of the runs (report_judge.c). */
 ful_status ful__report_judge(const ful__report *r, ful__str *out) FUL_CHECK_RESULT;
 
+/* What fulcrum eval --keep left beside the runs (report_kept.c). */
+ful_status ful__report_kept(const ful__report *r, ful__str *out) FUL_CHECK_RESULT;
+
 extern const char ful__report_css[];
 
 #endif

@@ -32,6 +32,7 @@ const char ful__report_css[] =
     "th,td{padding:4px 9px;text-align:right;white-space:nowrap;border-bottom:1px solid "
     "var(--grid)}th:first-child,td:first-child,.left{text-align:left}"
     "thead th{color:var(--soft);font-weight:600}\n"
+    ".tall{max-height:34rem;overflow-y:auto}"
     ".heat td{--a:0;background:color-mix(in srgb,var(--c0) calc(var(--a)*75%),transparent);padding:3px 7px;border:1px solid "
     "var(--card)}.heat th{font-weight:400;padding:3px 7px}\n"
     ".facts{display:flex;flex-wrap:wrap;gap:8px 22px;margin:8px 0 14px}.fact "

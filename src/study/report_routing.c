@@ -79,7 +79,7 @@ static void draw_classes(const json_t *row, const json_t *names, ful__str *out)
     const json_t *table = json_object_get(row, "class_expert");
     const size_t classes = json_array_size(table), experts = json_array_size(json_array_get(table, 0));
     if (classes == 0 || experts == 0 || experts > 64) return;
-    ful__str_add(out, "<div class=\"scroll\"><table class=\"heat\"><caption>First choices by class, % of the "
+    ful__str_add(out, "<div class=\"scroll tall\"><table class=\"heat\"><caption>First choices by class, % of the "
                       "class</caption><thead><tr><th></th>");
     for (size_t e = 0; e < experts; e++) ful__str_addf(out, "<th>e%zu</th>", e);
     ful__str_add(out, "</tr></thead><tbody>");

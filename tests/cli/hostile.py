@@ -130,7 +130,8 @@ def check_run(where, images):
     error = parsed("error.json", open(os.path.join(where + b"2", b"error.json"), "rb").read())
     check("error.json says what happened", "message" in error)
 
-    out = run("eval", "eval", where, "--against", where, "--figures", "figures", "--corrupt", "fog", "--severity", "2", "--json")
+    out = run("eval", "eval", where, "--against", where, "--figures", "figures", "--corrupt", "fog,jpeg_compression", "--severity", "2",
+              "--batches", "1,4", "--tta", "flip", "--keep", "--json")
     judged = parsed("eval --json", out)
     same("the other model", judged.get("against", {}).get("model"), SHOWN)
     same("the classes judged", sorted(c["name"] for c in judged.get("per_class", [])), sorted(CLASSES))
@@ -147,6 +148,20 @@ def check_run(where, images):
     os.unlink(image)
     run("report", "report", where, "-o", "run.html", "--figures", "run-figures")
     page = whole_page("the page of a run", "run.html")
+    kept = parsed("evaluation.json", open(os.path.join(where, b"evaluation.json"), "rb").read())
+    same("what was kept is what was printed", {**kept, "seconds": 0}, {**judged, "seconds": 0})
+    for part in ("Further evaluations", "averaged over 2 views (flip)", "Against " + SHOWN.split("<")[0].replace('"', "&quot;"),
+                 "Error on corrupted images", "<td>jpeg_compression</td>", "Evaluated in other batches"):
+        check(f"the page has {part!r}", part in page)
+    with open(os.path.join(where, b"evaluation.json"), "w", encoding="utf-8") as file:
+        file.write('{"format": "fulcrum-evaluation-1", "split": "<u>", "batches": [[], 3], "against": {"model": "<u>"}, "tta": {}, '
+                   '"corruptions": {"rows": [{"name": "<u>"}, {"name": "fog", "error": [null, "x"]}, 7]}}')
+    run("report of a hostile evaluation", "report", where, "-o", "run2.html")
+    whole_page("the page of a hostile evaluation", "run2.html")
+    with open(os.path.join(where, b"evaluation.json"), "wb") as file:
+        file.write(b"damaged \xff")
+    run("report of a damaged evaluation", "report", where, "-o", "run3.html")
+    check("names it", "evaluation.json" in whole_page("the page of a damaged evaluation", "run3.html"))
     check("the page names the classes", "&lt;script&gt;alert(&quot;a&quot;)" in page)
     for picture in glob.glob("run-figures/*.svg"):
         whole_picture(picture)

@@ -168,11 +168,17 @@ INLINE vf FN(vwhere_positive)(vf x, vf v)
 /* Sum of the lanes, halves onto halves. */
 INLINE float FN(vsum)(vf v)
 {
+#if SIMD_LEVEL == 1
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
+#else
     float lane[LANES];
     memcpy(lane, &v, sizeof lane);
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; i++) lane[i] += lane[i + half];
     return lane[0];
+#endif
 }
 
 #define vload           FN(vload)

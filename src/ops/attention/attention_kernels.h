@@ -155,15 +155,19 @@ INLINE float FN(first_lane)(vf v)
     return lane[0];
 }
 
+/* All maxima first: a row's is a long chain, and so several are under way at a time. */
 static TARGET void FN(softmax_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, bool first, float *most,
                                     float *sum, float *factor)
 {
-    for (int64_t r = 0; r < rows; r++, s += ld) {
-        const float block = FN(most_of)(s, cols) * scale, before = most[r];
+    for (int64_t r = 0; r < rows; r++) {
+        const float block = FN(most_of)(s + r * ld, cols) * scale, before = most[r];
         most[r] = first || block > before ? block : before;
-        vf here = {0};
-        BY_VECTORS(cols, here += FN(exp_at)(s + i, scale, most[r], 1.0f, tail));
         factor[r] = first ? 0 : FN(first_lane)(vexp(vset(before - most[r])));
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = s + r * ld;
+        vf here = {0};
+        BY_VECTORS(cols, here += FN(exp_at)(row + i, scale, most[r], 1.0f, tail));
         sum[r] = first ? vsum(here) : sum[r] * factor[r] + vsum(here);
     }
 }

@@ -18,7 +18,8 @@ typedef struct ln_set {
 } ln_set;
 
 typedef struct ln_kernels {
-    void (*stats)(const ln_set *s, const float *x, double eps, float *mean_out, float *rstd_out);
+    float (*mean)(const ln_set *s, const float *x);
+    double (*variance)(const ln_set *s, const float *x, float mean);
     void (*apply)(const ln_set *s, const float *x, float mean, float rstd, const float *gamma, const float *beta, float *y);
     /* adds to dgamma and dbeta; dx may be NULL, or dy */
     void (*backward)(const ln_set *s, const float *x, const float *dy, float mean, float rstd, const float *gamma,
@@ -101,22 +102,38 @@ static int64_t set_at(const ln_pass *p, int64_t i)
     return ful__slab_at(s, i / p->sets_per_image, 0, i % p->sets_per_image);
 }
 
+/* Sets that go through a pass one after the other: each pass ends in a chain of a few long operations, which the processor
+ * then has under way for several sets; but they must stay in the first-level cache. */
+enum { TOGETHER = 8, TOGETHER_FLOATS = 4096 };
+
+static void forward_sets(const ln_pass *p, int64_t first, int64_t count)
+{
+    float *saved = p->run->train ? p->run->saved : NULL; /* [sets][mean, rstd] */
+    int64_t at[TOGETHER];
+    float mean[TOGETHER], rstd[TOGETHER];
+    for (int64_t i = 0; i < count; i++) {
+        at[i] = set_at(p, first + i);
+        mean[i] = p->kernels->mean(&p->set, p->run->x[0] + at[i]);
+    }
+    for (int64_t i = 0; i < count; i++)
+        rstd[i] = (float)(1 / sqrt(p->kernels->variance(&p->set, p->run->x[0] + at[i], mean[i]) + p->eps));
+    for (int64_t i = 0; i < count; i++)
+        p->kernels->apply(&p->set, p->run->x[0] + at[i], mean[i], rstd[i], p->gamma, p->beta, p->run->y + at[i]);
+    for (int64_t i = 0; saved && i < count; i++) {
+        saved[2 * (first + i)] = mean[i];
+        saved[2 * (first + i) + 1] = rstd[i];
+    }
+}
+
 static void forward_piece(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
     const ln_pass *p = ctx;
-    float *saved = p->run->train ? p->run->saved : NULL; /* [sets][mean, rstd] */
+    const int64_t fit = TOGETHER_FLOATS / (p->set.pieces * p->set.piece);
+    const int64_t together = fit < 1 ? 1 : fit < TOGETHER ? fit : TOGETHER;
     int64_t i, end;
-    for (ful__share(p->sets, p->chunks, chunk, &i, &end); i < end; i++) {
-        const int64_t at = set_at(p, i);
-        float mean, rstd;
-        p->kernels->stats(&p->set, p->run->x[0] + at, p->eps, &mean, &rstd);
-        p->kernels->apply(&p->set, p->run->x[0] + at, mean, rstd, p->gamma, p->beta, p->run->y + at);
-        if (saved) {
-            saved[2 * i] = mean;
-            saved[2 * i + 1] = rstd;
-        }
-    }
+    for (ful__share(p->sets, p->chunks, chunk, &i, &end); i < end; i += together)
+        forward_sets(p, i, end - i < together ? end - i : together);
 }
 
 ful_status ful__layernorm_forward(ful__op *op, const ful__run *run)

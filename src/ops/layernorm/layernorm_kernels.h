@@ -41,13 +41,14 @@ INLINE double FN(sum)(const ln_set *s, const float *x, float shift, const bool s
     return total + FN(collect)(acc);
 }
 
-static TARGET void FN(stats)(const ln_set *s, const float *x, double eps, float *mean_out, float *rstd_out)
+static TARGET float FN(mean)(const ln_set *s, const float *x)
 {
-    const double n = (double)(s->pieces * s->piece);
-    const float mean = (float)(FN(sum)(s, x, 0, false) / n);
-    const double var = FN(sum)(s, x, mean, true) / n;
-    *mean_out = mean;
-    *rstd_out = (float)(1 / sqrt(var + eps));
+    return (float)(FN(sum)(s, x, 0, false) / (double)(s->pieces * s->piece));
+}
+
+static TARGET double FN(variance)(const ln_set *s, const float *x, float mean)
+{
+    return FN(sum)(s, x, mean, true) / (double)(s->pieces * s->piece);
 }
 
 /* y = (x - mean) * rstd * gamma + beta */
@@ -146,4 +147,4 @@ static TARGET void FN(backward)(const ln_set *s, const float *x, const float *dy
     }
 }
 
-static const ln_kernels FN(kernels) = {FN(stats), FN(apply), FN(backward)};
+static const ln_kernels FN(kernels) = {FN(mean), FN(variance), FN(apply), FN(backward)};

@@ -456,8 +456,9 @@ static ful_status forward(ful__exec *exec, const ful__exec_run *run)
 }
 
 /*
- * Inference of a small net in slices: a thread takes a few images through all steps before it takes others, so that what passes
- * from step to step stays in its caches. A slice is a run of its own, in a share of the work memory, with the same bits.
+ * Inference in slices: a thread takes a few images through all steps before it takes others, so that what passes from step to
+ * step stays in its caches. Each slice reads all weights, so a net has few of them, or uses each often enough. A slice is a run
+ * of its own, in a share of the work memory, with the same bits.
  */
 typedef struct slices {
     ful__exec *exec;
@@ -470,11 +471,32 @@ typedef struct slices {
     char sentence[FUL__MESSAGE_BYTES]; /* sentences are a thread's own */
 } slices;
 
-enum { SLICE_BYTES = 1 << 20, SLICE_PACKED_BYTES = 2 << 20, SLICES_MAX = 512 };
+enum {
+    SLICE_BYTES = 1 << 20, /* work memory that a slice is wanted to have, */
+    SLICE_BYTES_MOST = 2 << 20,
+    SLICE_PACKED_BYTES = 2 << 20, /* and what few weights are; of others */
+    SLICE_USES = 256,             /* a slice makes so many multiply-adds with each */
+    SLICES_MAX = 512
+};
 
 static size_t slice_bytes(const ful__exec *exec, int64_t n, int64_t count)
 {
     return ful__align64(ful__exec_work_bytes(exec, (int)((n + count - 1) / count)));
+}
+
+/* Images of a slice, 0: none would do. */
+static int64_t images_of_slice(const ful__program *p)
+{
+    const int64_t fit = (int64_t)(SLICE_BYTES / (p->work_per_image + 1)) + 1;
+    if (p->packed_bytes <= SLICE_PACKED_BYTES) return fit;
+    double macs = 1, weights = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const ful__op *op = p->steps[i].op;
+        macs += (double)op->cost.macs;
+        for (int k = 0; k < op->n_params; k++) weights += (double)op->params[k].count;
+    }
+    const double uses = ceil(SLICE_USES * weights / macs), images = uses > (double)fit ? uses : (double)fit;
+    return images * (double)p->work_per_image <= SLICE_BYTES_MOST ? (int64_t)images : 0;
 }
 
 /* How many slices a run goes in: 1 where weights would be read too often, where an op is about the whole batch, or where the
@@ -483,11 +505,13 @@ static int64_t slices_of(const ful__exec *exec, int n)
 {
     const ful__program *p = &exec->p;
     const int threads = ful_threads_get();
-    if (p->spec.train || p->spec.off || n < 2 || p->packed_bytes > SLICE_PACKED_BYTES || ful__parallel_active()) return 1;
+    if (p->spec.train || p->spec.off || n < 2 || ful__parallel_active()) return 1;
     for (int i = 0; i < p->n_steps; i++)
         if (!image_by_image(p->steps[i].op->type)) return 1;
-    const int64_t images = SLICE_BYTES / (p->work_per_image + 1) + 1;
+    const int64_t images = images_of_slice(p);
+    if (images == 0) return 1;
     int64_t count = (n + images - 1) / images;
+    if (count < threads && p->packed_bytes > SLICE_PACKED_BYTES) return 1;
     if (count < threads) count = threads;
     if (count > SLICES_MAX) count = SLICES_MAX;
     if (count > n) count = n;

@@ -321,7 +321,27 @@ static void test_find_nonfinite(void **state)
     }
 }
 
-/* Slices of several images, of one, fewer than there are threads; and the counters add up. */
+/* All images at once: each has the bits it has alone, and the counters add up. */
+static void assert_as_alone(rig *r)
+{
+    float y[OUT];
+    ful__exec_run run = run_of(r);
+    assert_ok(ful__exec_forward(r->exec, &run));
+    const int64_t macs = r->counters.macs;
+    assert_true(macs > 0 && macs % r->n == 0);
+    r->counters = (ful__counters){0};
+    for (int i = 0; i < r->n; i++) {
+        run.n = 1;
+        run.x = r->x + i * (r->in / r->n);
+        run.y = y;
+        run.repack = false;
+        assert_ok(ful__exec_forward(r->exec, &run));
+        assert_memory_equal(y, r->y + i * OUT, sizeof y);
+    }
+    assert_int_equal(r->counters.macs, macs);
+}
+
+/* Slices of several images, of one, fewer than there are threads. */
 static void test_slices(void **state)
 {
     (void)state;
@@ -332,23 +352,51 @@ static void test_slices(void **state)
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
         ful_graph *g = blocks(ways[k].x, k % 2 ? FUL_ACT_RELU6 : FUL_ACT_HARD_SWISH);
         rig r;
-        float y[OUT];
         assert_ok(ful_threads_set(ways[k].threads));
         set_up(&r, g, (ful__exec_spec){.n_max = ways[k].n});
-        ful__exec_run run = run_of(&r);
+        assert_as_alone(&r);
+        assert_ok(ful_threads_set(1));
+        tear_down(&r);
+        ful_graph_destroy(&g);
+    }
+}
+
+/* Many weights, each used at every position: slices too, of as many images as make that often enough, and not where there would
+ * be fewer slices than threads. Slices need only a share of the work memory for each thread. */
+static void test_slices_of_many_weights(void **state)
+{
+    (void)state;
+    enum { WIDTH = 512 };
+    static const struct {
+        int n, threads;
+        bool sliced;
+    } ways[] = {{13, 2, true}, {4, 2, false}};
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        ful_graph *g;
+        ful_linear_attr attr;
+        ful_node a;
+        ful_linear_defaults(&attr);
+        attr.out_features = WIDTH;
+        assert_ok(ful_graph_create(&g));
+        assert_ok(ful_graph_input(g, (ful_shape){8, 8, WIDTH}, &a));
+        assert_ok(ful_graph_linear(g, "one", a, &attr, &a));
+        assert_ok(ful_graph_linear(g, "two", a, &attr, &a));
+        assert_ok(ful_graph_linear(g, "three", a, &attr, &a));
+        assert_ok(ful_graph_global_avg_pool(g, "pool", a, &a));
+        attr.out_features = OUT;
+        assert_ok(ful_graph_linear(g, "out", a, &attr, &a));
+        rig r;
+        assert_ok(ful_threads_set(ways[k].threads));
+        set_up(&r, g, (ful__exec_spec){.n_max = ways[k].n});
+        const size_t bytes = ful__exec_work_bytes(r.exec, r.n);
+        const unsigned char *work = r.work;
+        const ful__exec_run run = run_of(&r);
         assert_ok(ful__exec_forward(r.exec, &run));
-        const int64_t macs = r.counters.macs;
-        assert_true(macs > 0 && macs % r.n == 0);
+        size_t written = bytes;
+        while (written > 0 && work[written - 1] == 0xff) written--;
+        assert_int_equal(written < bytes * 3 / 4, ways[k].sliced);
         r.counters = (ful__counters){0};
-        for (int i = 0; i < r.n; i++) {
-            run.n = 1;
-            run.x = r.x + i * (r.in / r.n);
-            run.y = y;
-            run.repack = false;
-            assert_ok(ful__exec_forward(r.exec, &run));
-            assert_memory_equal(y, r.y + i * OUT, sizeof y);
-        }
-        assert_int_equal(r.counters.macs, macs);
+        assert_as_alone(&r);
         assert_ok(ful_threads_set(1));
         tear_down(&r);
         ful_graph_destroy(&g);
@@ -358,8 +406,9 @@ static void test_slices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_who_does_what),  cmocka_unit_test(test_close_to_unfused), cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_find_nonfinite), cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_who_does_what), cmocka_unit_test(test_close_to_unfused),
+        cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_find_nonfinite),
+        cmocka_unit_test(test_slices),        cmocka_unit_test(test_slices_of_many_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

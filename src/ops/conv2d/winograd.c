@@ -25,20 +25,25 @@
 
 enum { FREQUENCIES = 36, TILE = 4, WINDOW = 6 };
 
-/* A tile in one channel block of an image: pixels [top, bottom) x [left, right) of it exist; p: its pixel (0, 0), maybe
- * outside. */
+/* A tile of an image: pixels [top, bottom) x [left, right) of it exist. */
 typedef struct wino_window {
-    const float *p;
-    int64_t pitch; /* floats between rows */
+    int64_t at; /* its pixel (0, 0), maybe outside, in floats from channel block 0 of the first image */
     int top, bottom, left, right;
 } wino_window;
 
+/* Some tiles in one channel block of their images. */
+typedef struct wino_tiles {
+    const wino_window *windows;
+    int count;
+    int64_t pitch;  /* floats between rows of the image */
+    int64_t spread; /* and between frequencies */
+} wino_tiles;
+
 typedef struct wino_kernels {
     int lanes;
-    void (*input)(const wino_window *t, float *v, int64_t spread);
-    void (*gradient)(const wino_window *t, float *v, int64_t spread);
-    void (*output)(const float *m, int64_t spread, const float *bias, const float *residual, ful_act act, float *y,
-                   const wino_window *t);
+    void (*input)(const wino_tiles *t, const float *x, float *v);
+    void (*gradient)(const wino_tiles *t, const float *dy, float *e);
+    void (*output)(const wino_tiles *t, const float *m, const float *bias, const float *residual, ful_act act, float *y);
     void (*filter)(const float *g, int32_t stride, bool turned, float *u, int64_t spread);
     void (*filter_gradient)(const float *du, int64_t spread, int pieces, int64_t piece, float *dg);
     void (*add_filters)(const float *dg, float *dw, int64_t stride);
@@ -47,7 +52,9 @@ typedef struct wino_kernels {
 #define SIMD_KERNELS "ops/conv2d/winograd_kernels.h"
 #include "ops/simd_levels.h"
 
-enum { ROWS = FUL__BLOCKED_ROWS, LANES_MAX = FUL__BLOCK_MAX, FILTERS_BYTES = 1 << 20 };
+enum { ROWS = FUL__BLOCKED_ROWS, LANES_MAX = FUL__BLOCK_MAX, FILTERS_BYTES = 1 << 20, TILES_MAX = 8 * ROWS };
+/* A piece with fewer tiles makes no good product: then pieces share the output channels, and each makes all of V. */
+enum { TILES_LEAST = 8 };
 
 /* Plan ------------------------------------------------------------------------------------------------------------------- */
 
@@ -75,7 +82,7 @@ ful__winograd ful__winograd_plan(const ful_conv2d_attr *a, ful_shape x, ful_shap
     const int64_t share = (tiles_of(&plan, n_max) + plan.pieces - 1) / plan.pieces;
     /* Few tiles at once keep V and M in the second-level cache; where U is larger than that anyway, many make good use of it.
      */
-    const int64_t most = ful__winograd_packed_bytes(&plan) <= FILTERS_BYTES ? ROWS : 8 * ROWS;
+    const int64_t most = ful__winograd_packed_bytes(&plan) <= FILTERS_BYTES ? ROWS : TILES_MAX;
     const int64_t rounds = (share + most - 1) / most;
     const int64_t even = rounds ? (share + rounds - 1) / rounds : 1;
     plan.tiles = (int)((even + ROWS - 1) / ROWS * ROWS);
@@ -130,74 +137,63 @@ const char *ful__winograd_kernel(void)
 
 /* Tiles ------------------------------------------------------------------------------------------------------------------ */
 
-/* Where tile number t lies. */
-typedef struct place {
-    int64_t image;
-    int y, x; /* of its first output pixel */
-} place;
-
-static place place_of(const ful__winograd *plan, int64_t t)
-{
-    const int64_t wide = tiles_across(plan->y.w), all = wide * tiles_across(plan->y.h), in = t % all;
-    return (place){.image = t / all, .y = (int)(in / wide) * TILE, .x = (int)(in % wide) * TILE};
-}
-
-static place next_place(const ful__winograd *plan, place p)
-{
-    p.x += TILE;
-    if (p.x < plan->y.w) return p;
-    p.x = 0;
-    p.y += TILE;
-    if (p.y < plan->y.h) return p;
-    p.y = 0;
-    p.image++;
-    return p;
-}
-
 static int within(int at, int end, int most)
 {
     const int left = end - at;
     return left < 0 ? 0 : left < most ? left : most;
 }
 
-/* The `side` x `side` pixels from (y, x) on of channel block b; the offset may be negative where they begin outside. */
-static wino_window window_of(const float *base, ful_shape s, int lanes, int64_t image, int b, int y, int x, int side)
+/* The `side` x `side` pixels from (y, x) on of an image; they may begin outside. */
+static wino_window window_of(ful_shape s, int lanes, int64_t image, int y, int x, int side)
 {
-    const int64_t plane = (image * (s.c / lanes) + b) * s.h * s.w;
-    return (wino_window){.p = base + (plane + (int64_t)y * s.w + x) * lanes,
-                         .pitch = (int64_t)s.w * lanes,
+    return (wino_window){.at = image * ful__count(s) + ((int64_t)y * s.w + x) * lanes,
                          .top = y < 0 ? -y : 0,
                          .bottom = within(y, s.h, side),
                          .left = x < 0 ? -x : 0,
                          .right = within(x, s.w, side)};
 }
 
-/* The tiles a piece has in hand. */
+/* The tiles a piece has in hand: their windows in x and in y. */
 typedef struct hand {
-    place first;
     int count;
+    wino_window in[TILES_MAX], out[TILES_MAX];
 } hand;
 
-static void take_input(const ful__winograd *plan, const wino_kernels *k, hand in, const float *x, float *v, int64_t spread)
+/* Tiles first … end - 1 of the batch, or where they are too many to go at once, the first of equal parts. */
+static void take_hand(const ful__winograd *plan, int lanes, int64_t first, int64_t end, hand *h)
 {
-    for (int b = 0; b < plan->x.c / k->lanes; b++, v += (int64_t)plan->tiles * k->lanes) {
-        place at = in.first;
-        for (int t = 0; t < in.count; t++, at = next_place(plan, at)) {
-            const wino_window w = window_of(x, plan->x, k->lanes, at.image, b, at.y - plan->pad_h, at.x - plan->pad_w, WINDOW);
-            k->input(&w, v + (int64_t)t * k->lanes, spread);
-        }
+    const int64_t wide = tiles_across(plan->y.w), all = wide * tiles_across(plan->y.h), rest = first % all;
+    int64_t image = first / all;
+    int y = (int)(rest / wide) * TILE, x = (int)(rest % wide) * TILE;
+    const int64_t left = end - first, rounds = (left + plan->tiles - 1) / plan->tiles;
+    h->count = (int)((left + rounds - 1) / rounds);
+    for (int t = 0; t < h->count; t++) {
+        h->in[t] = window_of(plan->x, lanes, image, y - plan->pad_h, x - plan->pad_w, WINDOW);
+        h->out[t] = window_of(plan->y, lanes, image, y, x, TILE);
+        x += TILE;
+        if (x < plan->y.w) continue;
+        x = 0;
+        y += TILE;
+        if (y < plan->y.h) continue;
+        y = 0;
+        image++;
     }
 }
 
-static void take_gradient(const ful__winograd *plan, const wino_kernels *k, hand in, const float *dy, float *e, int64_t spread)
+static void take_input(const ful__winograd *plan, const wino_kernels *k, const hand *h, const float *x, float *v,
+                       int64_t spread)
 {
-    for (int b = 0; b < plan->y.c / k->lanes; b++, e += (int64_t)plan->tiles * k->lanes) {
-        place at = in.first;
-        for (int t = 0; t < in.count; t++, at = next_place(plan, at)) {
-            const wino_window w = window_of(dy, plan->y, k->lanes, at.image, b, at.y, at.x, TILE);
-            k->gradient(&w, e + (int64_t)t * k->lanes, spread);
-        }
-    }
+    const wino_tiles tiles = {h->in, h->count, (int64_t)plan->x.w * k->lanes, spread};
+    const int64_t plane = plan->x.h * tiles.pitch, block = (int64_t)plan->tiles * k->lanes;
+    for (int b = 0; b < plan->x.c / k->lanes; b++) k->input(&tiles, x + b * plane, v + b * block);
+}
+
+static void take_gradient(const ful__winograd *plan, const wino_kernels *k, const hand *h, const float *dy, float *e,
+                          int64_t spread)
+{
+    const wino_tiles tiles = {h->out, h->count, (int64_t)plan->y.w * k->lanes, spread};
+    const int64_t plane = plan->y.h * tiles.pitch, block = (int64_t)plan->tiles * k->lanes;
+    for (int b = 0; b < plan->y.c / k->lanes; b++) k->gradient(&tiles, dy + b * plane, e + b * block);
 }
 
 /* Forward and dx --------------------------------------------------------------------------------------------------------- */
@@ -223,7 +219,7 @@ static pass begin(const ful__winograd *plan, int n, float *scratch, bool dw)
     p.pieces = pieces < p.tiles ? pieces : (int)p.tiles;
     p.group = plan->y.c / p.kernels->lanes % 2 == 0 ? 2 : 1;
     const int groups = plan->y.c / p.kernels->lanes / p.group;
-    p.by_out = !dw && p.tiles < (int64_t)ROWS / 2 * pieces && groups >= pieces;
+    p.by_out = !dw && p.tiles < (int64_t)TILES_LEAST * pieces && groups >= pieces;
     if (p.by_out) p.pieces = pieces;
     return p;
 }
@@ -249,20 +245,16 @@ static void multiply(const pass *p, int count, const float *v, float *m, int fir
     }
 }
 
-static void give_output(const pass *p, hand in, const float *m, int first, int end)
+static void give_output(const pass *p, const hand *h, const float *m, int first, int end)
 {
     const ful__winograd *plan = p->plan;
     const ful__conv_run *run = p->run;
     const int lanes = p->kernels->lanes;
+    const wino_tiles tiles = {h->out, h->count, (int64_t)plan->y.w * lanes, p->areas.m_spread};
     for (int b = first; b < end; b++) {
-        const float *bias = run->bias ? run->bias + b * lanes : NULL;
-        place at = in.first;
-        for (int t = 0; t < in.count; t++, at = next_place(plan, at)) {
-            const wino_window w = window_of(run->y, plan->y, lanes, at.image, b, at.y, at.x, TILE);
-            float *y = run->y + (w.p - run->y);
-            const float *residual = run->residual ? run->residual + (w.p - run->y) : NULL;
-            p->kernels->output(m + ((int64_t)b * plan->tiles + t) * lanes, p->areas.m_spread, bias, residual, run->act, y, &w);
-        }
+        const int64_t plane = b * plan->y.h * tiles.pitch;
+        p->kernels->output(&tiles, m + (int64_t)b * plan->tiles * lanes, run->bias ? run->bias + b * lanes : NULL,
+                           run->residual ? run->residual + plane : NULL, run->act, run->y + plane);
     }
 }
 
@@ -271,17 +263,18 @@ static void apply_piece(void *ctx, int64_t piece, int thread)
     (void)thread;
     const pass *p = ctx;
     const ful__winograd *plan = p->plan;
+    hand h;
     int64_t tile = 0, end = p->tiles, first = 0, last = plan->y.c / p->kernels->lanes / p->group;
     if (p->by_out)
         ful__share(last, p->pieces, piece, &first, &last);
     else
         ful__share(p->tiles, p->pieces, piece, &tile, &end);
     float *v = p->scratch + piece * p->areas.all, *m = v + FREQUENCIES * p->areas.v_spread;
-    for (; tile < end; tile += plan->tiles) {
-        const hand in = {place_of(plan, tile), (int)(end - tile < plan->tiles ? end - tile : plan->tiles)};
-        take_input(plan, p->kernels, in, p->run->x, v, p->areas.v_spread);
-        multiply(p, in.count, v, m, (int)first, (int)last);
-        give_output(p, in, m, (int)first * p->group, (int)last * p->group);
+    for (; tile < end; tile += h.count) {
+        take_hand(plan, p->kernels->lanes, tile, end, &h);
+        take_input(plan, p->kernels, &h, p->run->x, v, p->areas.v_spread);
+        multiply(p, h.count, v, m, (int)first, (int)last);
+        give_output(p, &h, m, (int)first * p->group, (int)last * p->group);
     }
 }
 
@@ -335,12 +328,13 @@ static void grad_piece(void *ctx, int64_t piece, int thread)
     const int64_t lanes = p->kernels->lanes, block = plan->tiles * lanes;
     float *v = p->scratch + piece * p->areas.all, *e = v + FREQUENCIES * p->areas.v_spread;
     float *du = e + FREQUENCIES * p->areas.m_spread;
-    int64_t begin_tile, end;
-    ful__share(p->tiles, p->pieces, piece, &begin_tile, &end);
-    for (int64_t tile = begin_tile; tile < end; tile += plan->tiles) {
-        const hand in = {place_of(plan, tile), (int)(end - tile < plan->tiles ? end - tile : plan->tiles)};
-        take_input(plan, p->kernels, in, p->x, v, p->areas.v_spread);
-        take_gradient(plan, p->kernels, in, p->dy, e, p->areas.m_spread);
+    hand h;
+    int64_t first, end;
+    ful__share(p->tiles, p->pieces, piece, &first, &end);
+    for (int64_t tile = first; tile < end; tile += h.count) {
+        take_hand(plan, p->kernels->lanes, tile, end, &h);
+        take_input(plan, p->kernels, &h, p->x, v, p->areas.v_spread);
+        take_gradient(plan, p->kernels, &h, p->dy, e, p->areas.m_spread);
         for (int f = 0; f < FREQUENCIES; f++) {
             const ful__blocked_outer outer = {.v = v + f * p->areas.v_spread,
                                               .e = e + f * p->areas.m_spread,
@@ -350,8 +344,8 @@ static void grad_piece(void *ctx, int64_t piece, int thread)
                                               .width = plan->y.c,
                                               .v_blocks = (int)(plan->x.c / lanes),
                                               .e_blocks = (int)(plan->y.c / lanes),
-                                              .rows = in.count,
-                                              .add = tile > begin_tile};
+                                              .rows = h.count,
+                                              .add = tile > first};
             product(&outer);
         }
     }

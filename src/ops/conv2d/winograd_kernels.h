@@ -68,8 +68,8 @@ INLINE void FN(wino_gt)(const vf u[6], vf g[3])
     g[2] = vfma(vset(WINO_A2), s1, vfma(vset(WINO_B2), s2, u[5]));
 }
 
-/* V of one tile: v[f*spread + lane]. Rows and columns beyond the image count as zeros. */
-TARGET static void FN(wino_input)(const wino_window *t, float *restrict v, int64_t spread)
+/* V of one tile: v[f*spread + lane]; its pixel (0, 0) at x. Rows and columns beyond the image count as zeros. */
+INLINE void FN(wino_input_tile)(const wino_window *t, const float *x, int64_t pitch, float *restrict v, int64_t spread)
 {
     static const float nothing[LANES];
     const float *row[6];
@@ -78,7 +78,7 @@ TARGET static void FN(wino_input)(const wino_window *t, float *restrict v, int64
 #pragma GCC unroll 6
     for (int i = 0; i < 6; i++) {
         const bool inside = i >= t->top && i < t->bottom;
-        row[i] = inside ? t->p + i * t->pitch : nothing;
+        row[i] = inside ? x + i * pitch : nothing;
         step[i] = inside ? LANES : 0;
     }
 #pragma GCC unroll 6
@@ -104,15 +104,21 @@ TARGET static void FN(wino_input)(const wino_window *t, float *restrict v, int64
     }
 }
 
+TARGET static void FN(wino_input)(const wino_tiles *t, const float *x, float *v)
+{
+    for (int i = 0; i < t->count; i++)
+        FN(wino_input_tile)(&t->windows[i], x + t->windows[i].at, t->pitch, v + i * LANES, t->spread);
+}
+
 /* E of one tile of gradients, likewise. */
-TARGET static void FN(wino_gradient)(const wino_window *t, float *restrict v, int64_t spread)
+INLINE void FN(wino_gradient_tile)(const wino_window *t, const float *dy, int64_t pitch, float *restrict v, int64_t spread)
 {
     vf half[6][4];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
         vf e[4], out[6];
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) e[i] = i < t->bottom && j < t->right ? vload(t->p + i * t->pitch + j * LANES) : (vf){0};
+        for (int i = 0; i < 4; i++) e[i] = i < t->bottom && j < t->right ? vload(dy + i * pitch + j * LANES) : (vf){0};
         FN(wino_a)(e, out);
 #pragma GCC unroll 6
         for (int i = 0; i < 6; i++) half[i][j] = out[i];
@@ -126,9 +132,15 @@ TARGET static void FN(wino_gradient)(const wino_window *t, float *restrict v, in
     }
 }
 
+TARGET static void FN(wino_gradient)(const wino_tiles *t, const float *dy, float *e)
+{
+    for (int i = 0; i < t->count; i++)
+        FN(wino_gradient_tile)(&t->windows[i], dy + t->windows[i].at, t->pitch, e + i * LANES, t->spread);
+}
+
 /* y of one tile from m[f*spread + lane]; bias and residual may be NULL. */
-TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, const float *bias, const float *residual,
-                                   ful_act act, float *y, const wino_window *t)
+INLINE void FN(wino_output_tile)(const wino_window *t, const float *restrict m, int64_t spread, const float *bias,
+                                 const float *residual, ful_act act, float *y, int64_t pitch)
 {
     vf half[4][6];
 #pragma GCC unroll 6
@@ -149,12 +161,22 @@ TARGET static void FN(wino_output)(const float *restrict m, int64_t spread, cons
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             if (bias) out[j] += b;
-            if (residual && j < t->right) out[j] += vload(residual + i * t->pitch + j * LANES);
+            if (residual && j < t->right) out[j] += vload(residual + i * pitch + j * LANES);
         }
         FN(activate)(act, out, 4);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++)
-            if (j < t->right) vstore(y + i * t->pitch + j * LANES, out[j]);
+            if (j < t->right) vstore(y + i * pitch + j * LANES, out[j]);
+    }
+}
+
+TARGET static void FN(wino_output)(const wino_tiles *t, const float *m, const float *bias, const float *residual, ful_act act,
+                                   float *y)
+{
+    for (int i = 0; i < t->count; i++) {
+        const int64_t at = t->windows[i].at;
+        FN(wino_output_tile)
+        (&t->windows[i], m + i * LANES, t->spread, bias, residual ? residual + at : NULL, act, y + at, t->pitch);
     }
 }
 

@@ -27,10 +27,11 @@
 #define TARGET
 #endif
 
-#define INLINE static inline __attribute__((always_inline)) TARGET
-#define vf     FN(vf)
-#define vi     FN(vi)
-#define vf_any FN(vf_any)
+#define INLINE    static inline __attribute__((always_inline)) TARGET
+#define NO_INLINE static __attribute__((noinline, noclone)) TARGET
+#define vf        FN(vf)
+#define vi        FN(vi)
+#define vf_any    FN(vf_any)
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));

@@ -81,13 +81,20 @@ INLINE void FN(apply_strip)(const bn_span *s, const bn_affine *f, const float *x
         }
 }
 
+/* The last columns, fewer than a vector: once for all activations, as compiling each apart takes its time. */
+NO_INLINE void FN(apply_tail)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, int col,
+                              bool add, ful_act act)
+{
+    FN(apply_strip)(s, f, x, residual, y, col, 1, s->width - col, add, act);
+}
+
 INLINE void FN(apply_all)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y, const bool add,
                           const ful_act act)
 {
     int col = 0;
     for (; col + 4 * LANES <= s->width; col += 4 * LANES) FN(apply_strip)(s, f, x, residual, y, col, 4, 0, add, act);
     for (; col + LANES <= s->width; col += LANES) FN(apply_strip)(s, f, x, residual, y, col, 1, 0, add, act);
-    if (col < s->width) FN(apply_strip)(s, f, x, residual, y, col, 1, s->width - col, add, act);
+    if (col < s->width) FN(apply_tail)(s, f, x, residual, y, col, add, act);
 }
 
 INLINE void FN(apply_act)(const bn_span *s, const bn_affine *f, const float *x, const float *residual, float *y,
@@ -161,13 +168,19 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
     FN(flush)(out->s2 + col, s2, nv, unroll, tail);
 }
 
+NO_INLINE void FN(reduce_tail)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, int col, ful_act act,
+                               bool from_y, bool two, bool keep)
+{
+    FN(reduce_strip)(s, f, t, out, col, 1, 1, s->width - col, act, from_y, two, keep);
+}
+
 INLINE void FN(reduce_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const ful_act act,
                            const bool from_y, const bool two, const bool keep)
 {
     int col = 0;
     for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(reduce_strip)(s, f, t, out, col, 2, 2, 0, act, from_y, two, keep);
     for (; col + LANES <= s->width; col += LANES) FN(reduce_strip)(s, f, t, out, col, 1, 4, 0, act, from_y, two, keep);
-    if (col < s->width) FN(reduce_strip)(s, f, t, out, col, 1, 1, s->width - col, act, from_y, two, keep);
+    if (col < s->width) FN(reduce_tail)(s, f, t, out, col, act, from_y, two, keep);
 }
 
 INLINE void FN(reduce_act)(const bn_span *s, const bn_affine *f, const bn_grad *t, const bn_sums *out, const ful_act act,
@@ -226,13 +239,19 @@ INLINE void FN(dx_strip)(const bn_span *s, const bn_affine *f, const bn_grad *t,
         }
 }
 
+NO_INLINE void FN(dx_tail)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, int col, ful_act act, bool from_y,
+                           bool two)
+{
+    FN(dx_strip)(s, f, t, dx, col, 1, s->width - col, act, from_y, two);
+}
+
 INLINE void FN(dx_all)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const ful_act act, const bool from_y,
                        const bool two)
 {
     int col = 0;
     for (; col + 2 * LANES <= s->width; col += 2 * LANES) FN(dx_strip)(s, f, t, dx, col, 2, 0, act, from_y, two);
     for (; col + LANES <= s->width; col += LANES) FN(dx_strip)(s, f, t, dx, col, 1, 0, act, from_y, two);
-    if (col < s->width) FN(dx_strip)(s, f, t, dx, col, 1, s->width - col, act, from_y, two);
+    if (col < s->width) FN(dx_tail)(s, f, t, dx, col, act, from_y, two);
 }
 
 INLINE void FN(dx_act)(const bn_span *s, const bn_affine *f, const bn_grad *t, float *dx, const ful_act act, const bool two)

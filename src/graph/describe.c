@@ -20,7 +20,7 @@ static const char *layout_name(const ful__tensor *t)
 
 static void add_act(ful__str *s, ful_act act)
 {
-    if (act != FUL_ACT_NONE) ful__str_addf(s, "+%s", ful__act_name(act));
+    if (act != FUL_ACT_NONE) ful__str_addf(s, "+%s", ful__act_names[act]);
 }
 
 /* "conv+bn+add+relu" */

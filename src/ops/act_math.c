@@ -64,11 +64,15 @@ enum { GELU_AT_ONCE = 48 };
 
 /* Whole vectors, then what is left through a vector padded with zeros, so that a short row is not slow. */
 #define DEFINE_ARRAYS(level, ATTR)                                                                                             \
-    ATTR static void gelu_whole_##level(const float *x, float *y, int64_t ld, int64_t rows, int64_t whole){                    \
-        GELU_LOOP()} ATTR static void gelu_slope_whole_##level(const float *x, float *y, float *slope, int64_t ld,             \
-                                                               int64_t rows, int64_t whole){                                   \
-        GELU_LOOP(STORE(slope + row + i, d))} ATTR static void forward_whole_##level(ful_act act, const float *x, float *y,    \
-                                                                                     int64_t ld, int64_t rows, int64_t n)      \
+    ATTR static void gelu_whole_##level(const float *x, float *y, int64_t ld, int64_t rows, int64_t whole)                     \
+    {                                                                                                                          \
+        GELU_LOOP();                                                                                                           \
+    }                                                                                                                          \
+    ATTR static void gelu_slope_whole_##level(const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t whole) \
+    {                                                                                                                          \
+        GELU_LOOP(STORE(slope + row + i, d));                                                                                  \
+    }                                                                                                                          \
+    ATTR static void forward_whole_##level(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)         \
     {                                                                                                                          \
         const int64_t whole = n - n % WIDTH;                                                                                   \
         if (whole == 0) return;                                                                                                \
@@ -260,11 +264,8 @@ DEFINE_ARRAYS(scalar, )
 #define AT_BEST_LEVEL(name, ...) name##_scalar(__VA_ARGS__)
 #endif
 
-const char *ful__act_name(ful_act act)
-{
-    static const char *const names[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid"};
-    return act >= FUL_ACT_NONE && act <= FUL__ACT_LAST ? names[act] : "unknown";
-}
+const char *const ful__act_names[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid", NULL};
+_Static_assert(sizeof ful__act_names / sizeof *ful__act_names == FUL__ACT_LAST + 2, "a name for each, and the end");
 
 void ful__act_forward_rows(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)
 {

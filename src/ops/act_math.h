@@ -40,8 +40,8 @@ static inline float ful__float_times_pow2(float x, float t)
 
 #define FUL__ACT_LAST FUL_ACT_HARD_SIGMOID
 
-/* "hard_swish" */
-const char *ful__act_name(ful_act act);
+/* In the order of ful_act; NULL ends it. */
+extern const char *const ful__act_names[];
 
 /* Whether the kernels of convolutions and batch-norm can do it with what they store (simd_epilogue.h): it costs little. */
 static inline bool ful__act_fuses(ful_act act)

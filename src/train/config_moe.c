@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/mem.h"
+#include "ops/act_math.h"
 #include "train/config.h"
 
 /* Capacity factors: 1.25 <-> 1250 permille; none (dropless) <-> 0 ---------------------------------------------------------- */
@@ -44,7 +45,6 @@ static ful_status write_permille(const ful__key *key, const void *base, ful__yam
 static const char *const places[] = {"append", "replace", NULL};
 static const char *const experts[] = {"mlp", "conv", "dwconv", NULL};
 static const char *const tokens[] = {"image", "pixel", NULL};
-static const char *const acts[] = {"none", "relu", "gelu", "silu", "hard_swish", "relu6", "hard_sigmoid", NULL};
 static const char *const norms[] = {"none", "layer", "batch", NULL};
 static const char *const router_inputs[] = {"raw", "layernorm", "l2", NULL};
 static const char *const gates[] = {"softmax_all", "renorm", NULL};
@@ -83,7 +83,7 @@ const ful__key ful__moe_keys[] = {
     {"experts", FUL__INT(SITE, moe.experts, 1, EXPERTS_MOST), .help = "how many"},
     {"k", FUL__INT(SITE, moe.k, 1, EXPERTS_MOST), .help = "experts a token uses; at most experts"},
     {"hidden", FUL__INT(SITE, moe.hidden, 1, HIDDEN_MOST), .fallback = "128 | blocks the MLP's", .help = "width of an expert"},
-    {"act", FUL__WORD(SITE, moe.act, acts), .fallback = "gelu | conv relu", .help = "activation inside experts"},
+    {"act", FUL__WORD(SITE, moe.act, ful__act_names), .fallback = "gelu | conv relu", .help = "activation inside experts"},
     {"gated", FUL__BOOL(SITE, moe.gated), .fallback = "false | blocks the MLP's",
      .help = "MLP experts fc2(act(a) g), [a | g] = fc1 x: GEGLU with gelu, SwiGLU with silu"},
     {"norm", FUL__WORD(SITE, moe.norm, norms), .fallback = "none | conv layer",

@@ -9,16 +9,16 @@ static void cases(check_sink *sink)
         check_case edges = c, nan = c, uneven = c, large = c;
         edges.data = CHECK_EDGES;
         nan.data = CHECK_NAN;
-        check_addf(sink, CHECK_TEST | CHECK_GRAD, c, "%s", ful__act_name(act));
-        check_addf(sink, CHECK_TEST, edges, "%s edges", ful__act_name(act));
-        check_addf(sink, CHECK_TEST, nan, "%s nan", ful__act_name(act));
+        check_addf(sink, CHECK_TEST | CHECK_GRAD, c, "%s", ful__act_names[act]);
+        check_addf(sink, CHECK_TEST, edges, "%s edges", ful__act_names[act]);
+        check_addf(sink, CHECK_TEST, nan, "%s nan", ful__act_names[act]);
         for (int i = 0; i < CHECK_EDGES_COUNT; i++) {
             uneven.x[0] = (ful_shape){1, 1, check_edges[i]};
-            check_addf(sink, CHECK_TEST, uneven, "%s", ful__act_name(act));
+            check_addf(sink, CHECK_TEST, uneven, "%s", ful__act_names[act]);
         }
         large.x[0] = (ful_shape){32, 32, 64};
         large.n_max = 128;
-        check_addf(sink, CHECK_PERF, large, "%s", ful__act_name(act));
+        check_addf(sink, CHECK_PERF, large, "%s", ful__act_names[act]);
     }
     const ful_act unknown = (ful_act)9;
     check_addf(sink, CHECK_TEST, (check_case){.attr = &unknown, .x = {{1, 1, 1}}, .refused = "act=9"}, "act 9");

@@ -28,7 +28,7 @@ static void norm(check_sink *sink, unsigned use, bn_case b)
     full.data = b.data;
     full.tolerance = b.tolerance;
     full.twin = b.twin;
-    check_addf(sink, use, full, "eps %g momentum %g %s%s data %d", (double)a.eps, (double)a.momentum, ful__act_name(a.act),
+    check_addf(sink, use, full, "eps %g momentum %g %s%s data %d", (double)a.eps, (double)a.momentum, ful__act_names[a.act],
                a.residual ? " residual" : "", b.data);
 }
 

@@ -54,7 +54,7 @@ static void fused(check_sink *sink, unsigned use, conv_case c, ful_act act, bool
     e.n_x = residual ? 2 : 1;
     e.x[1] = residual ? e.y : (ful_shape){0, 0, 0};
     e.tolerance = conv_tolerance(c.winograd ? CONV_WINOGRAD_TOLERANCE : TOLERANCE, act);
-    check_addf(sink, use, e, "%s %s%s", conv_text(&a.conv, text), ful__act_name(act), residual ? " residual" : "");
+    check_addf(sink, use, e, "%s %s%s", conv_text(&a.conv, text), ful__act_names[act], residual ? " residual" : "");
 }
 
 static void refuse(check_sink *sink, ful__conv_fused_attr a, int n_x, const char *rule)

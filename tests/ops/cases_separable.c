@@ -58,8 +58,8 @@ static void separable(check_sink *sink, unsigned use, conv_case c, ful_act betwe
     e.n_x = residual ? 2 : 1;
     e.x[1] = residual ? e.y : (ful_shape){0, 0, 0};
     e.tolerance = conv_tolerance(TOLERANCE, act);
-    check_addf(sink, use, e, "%s %s to %d %s%s", conv_text(&a.depthwise.conv, text), ful__act_name(between), c.out,
-               ful__act_name(act), residual ? " residual" : "");
+    check_addf(sink, use, e, "%s %s to %d %s%s", conv_text(&a.depthwise.conv, text), ful__act_names[between], c.out,
+               ful__act_names[act], residual ? " residual" : "");
 }
 
 static void refuse(check_sink *sink, ful__separable_attr a, int n_x, const char *rule)

@@ -166,21 +166,51 @@ INLINE vf FN(vwhere_positive)(vf x, vf v)
 #endif
 }
 
-/* Sum of the lanes, halves onto halves. */
-INLINE float FN(vsum)(vf v)
+/* a > b ? a : b, so a NaN in b comes through. */
+INLINE vf FN(vmax)(vf a, vf b)
 {
-#if SIMD_LEVEL == 1
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
+#if SIMD_LEVEL == 2
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif SIMD_LEVEL == 1
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 #else
-    float lane[LANES];
-    memcpy(lane, &v, sizeof lane);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
+    const vi above = a > b;
+    return (vf)((above & (vi)a) | (~above & (vi)b));
 #endif
 }
+
+/* name(v): one of the lanes and another by `op` until one is left, halves onto halves. at_base: of two floats, for the base
+ * level. */
+#undef HALVES
+#undef FOLD_LANES
+#if SIMD_LEVEL == 2
+#define HALVES(v, op) _mm256_##op##_ps(_mm512_castps512_ps256((__m512)(v)), _mm512_extractf32x8_ps((__m512)(v), 1))
+#elif SIMD_LEVEL == 1
+#define HALVES(v, op) (__m256)(v)
+#endif
+#if SIMD_LEVEL > 0
+#define FOLD_LANES(name, op, at_base)                                                                \
+    INLINE float name(vf v)                                                                          \
+    {                                                                                                \
+        const __m256 eight = HALVES(v, op);                                                          \
+        __m128 four = _mm_##op##_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1)); \
+        four = _mm_##op##_ps(four, _mm_movehl_ps(four, four));                                       \
+        return _mm_cvtss_f32(_mm_##op##_ss(four, _mm_shuffle_ps(four, four, 1)));                    \
+    }
+#else
+#define FOLD_LANES(name, op, at_base)                                      \
+    INLINE float name(vf v)                                                \
+    {                                                                      \
+        const float even = at_base(v[0], v[2]), odd = at_base(v[1], v[3]); \
+        return at_base(even, odd);                                         \
+    }
+#endif
+#define SUM_OF(a, b)  ((a) + (b))
+#define MOST_OF(a, b) ((a) > (b) ? (a) : (b))
+FOLD_LANES(FN(vsum), add, SUM_OF)
+FOLD_LANES(FN(vmost), max, MOST_OF)
+#undef SUM_OF
+#undef MOST_OF
 
 #define vload           FN(vload)
 #define vstore          FN(vstore)
@@ -196,4 +226,6 @@ INLINE float FN(vsum)(vf v)
 #define vgather         FN(vgather)
 #define vfma            FN(vfma)
 #define vwhere_positive FN(vwhere_positive)
+#define vmax            FN(vmax)
 #define vsum            FN(vsum)
+#define vmost           FN(vmost)

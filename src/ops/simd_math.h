@@ -17,22 +17,20 @@
 #define V_FMA(a, b, c)       AT_LEVEL(vfma)((a), (b), (c))
 #define V_SELECT(mask, a, b) ((V)(((mask) & (VI)(a)) | (~(mask) & (VI)(b))))
 #define V_SET(f)             AT_LEVEL(vset)(f)
+#define V_MAX(a, b)          AT_LEVEL(vmax)((a), (b))
 #define V_BITS(x)            ((VI)(x))
 #define V_POW2(i)            ((V)(((i) + 127) << 23))
 #define V_TIMES_POW2(x, t)   ((V)(V_BITS(x) + (V_BITS(t) << 23)))
 #define V_MINUS_ABS(x)       ((V)((VI)(x) | INT32_MIN))
 #if SIMD_LEVEL == 2
-#define V_MAX(a, b) ((V)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define V_MIN(a, b) ((V)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define V_BELOW(x, limit, a, b) \
     ((V)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)(x), _mm512_set1_ps(limit), _CMP_LT_OQ), (__m512)(b), (__m512)(a)))
 #elif SIMD_LEVEL == 1
-#define V_MAX(a, b) ((V)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define V_MIN(a, b) ((V)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define V_BELOW(x, limit, a, b) \
     ((V)_mm256_blendv_ps((__m256)(b), (__m256)(a), _mm256_cmp_ps((__m256)(x), _mm256_set1_ps(limit), _CMP_LT_OQ)))
 #else
-#define V_MAX(a, b)             V_SELECT((a) > (b), (a), (b))
 #define V_MIN(a, b)             V_SELECT((a) < (b), (a), (b))
 #define V_BELOW(x, limit, a, b) V_SELECT((x) < V_SET(limit), (a), (b))
 #endif

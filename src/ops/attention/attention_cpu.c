@@ -25,6 +25,29 @@
 /* Queries and keys of a block, of heads up to 64 wide; wider ones have fewer. */
 enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* columns of a panel, at any level */ };
 
+/* Rows of some matrices that the next unit of work will meet, and that come nearer while this one's products run: a few with
+ * each tile, because a burst would hold up its loads. */
+enum { AHEAD_MAX = 8, LINE = 16, TILE_ROWS_MAX = 12 };
+typedef struct at_ahead {
+    const float *at[AHEAD_MAX];
+    int64_t ld[AHEAD_MAX];
+    int matrices;
+    int64_t rows, width, share; /* share: rows of all with a tile */
+    int matrix;
+    int64_t row; /* where the fetching stands */
+} at_ahead;
+
+static inline void fetch_ahead(at_ahead *a)
+{
+    for (int64_t i = 0; i < a->share && a->matrix < a->matrices; i++) {
+        const float *row = a->at[a->matrix] + a->row * a->ld[a->matrix];
+        for (int64_t c = 0; c < a->width; c += LINE) __builtin_prefetch(row + c, 0, 2);
+        if (++a->row < a->rows) continue;
+        a->row = 0;
+        a->matrix++;
+    }
+}
+
 /* C [m][n] (+)= A B: A(i, p) = a[i*a_rs + p*a_cs], B as it was packed, rows of C ldc apart. */
 typedef struct at_product {
     int64_t m, n, k;
@@ -34,6 +57,7 @@ typedef struct at_product {
     float *c;
     int64_t ldc;
     bool add, whole; /* whole: C may be written up to a multiple of 16 columns */
+    at_ahead *ahead;
 } at_product;
 
 typedef struct at_kernels {
@@ -66,6 +90,8 @@ typedef struct at_pass {
     float *weights; /* [n][heads][4][head], NULL but in backward with qk_norm */
     float *dx;      /* backward */
     int64_t query_blocks, key_blocks;
+    int64_t units, group, others; /* of work: all, those of a piece, and those that other threads take meanwhile */
+    bool backward;
 } at_pass;
 
 static size_t stats_floats(const ful__attention *at)
@@ -156,6 +182,7 @@ static void normalise_token(void *ctx, int64_t token, int thread)
 /* A block of queries against a block of keys. */
 typedef struct meeting {
     int64_t image, head, query, queries, key, keys;
+    at_ahead *ahead;
 } meeting;
 
 /* scores = a x b^T, a [queries][head], b [keys][head] packed and turned */
@@ -170,7 +197,8 @@ static void score(const at_pass *p, const meeting *m, matrix a, const float *b, 
                                       .b = b,
                                       .c = scores,
                                       .ldc = padded(m->keys),
-                                      .whole = true});
+                                      .whole = true,
+                                      .ahead = m->ahead});
 }
 
 /* c [queries][head] (+)= scores x b, b [keys][head] packed */
@@ -185,7 +213,8 @@ static void gather_keys(const at_pass *p, const meeting *m, const float *scores,
                                       .b = b,
                                       .c = c.at,
                                       .ldc = c.ld,
-                                      .add = m->key > 0});
+                                      .add = m->key > 0,
+                                      .ahead = m->ahead});
 }
 
 /* c [keys][head] (+)= scores^T x b, b [queries][head] packed */
@@ -200,7 +229,8 @@ static void gather_queries(const at_pass *p, const meeting *m, const float *scor
                                       .b = b,
                                       .c = c.at,
                                       .ldc = c.ld,
-                                      .add = m->query > 0});
+                                      .add = m->query > 0,
+                                      .ahead = m->ahead});
 }
 
 static void pack(const at_pass *p, matrix x, int64_t rows, float *out)
@@ -236,16 +266,14 @@ static float *stats_of(const at_pass *p, const meeting *m)
     return p->stats + 2 * ((m->image * p->at->attr.heads + m->head) * p->at->tokens + m->query);
 }
 
-static void forward_piece(void *ctx, int64_t piece, int thread)
+static void forward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
 {
-    (void)thread;
-    const at_pass *p = ctx;
     const ful__attention *at = p->at;
     _Alignas(64) float scores[QUERIES * KEYS], panels[PANELS];
     float most[QUERIES], sum[QUERIES], factor[QUERIES];
-    const int64_t number = piece / p->query_blocks;
-    meeting m = {.image = number / at->attr.heads, .head = number % at->attr.heads};
-    set_queries(p, piece % p->query_blocks, &m);
+    const int64_t number = unit / p->query_blocks;
+    meeting m = {.image = number / at->attr.heads, .head = number % at->attr.heads, .ahead = ahead};
+    set_queries(p, unit % p->query_blocks, &m);
     const matrix y = {p->run->y + (m.image * at->tokens + m.query) * at->d + m.head * at->head, at->d};
     for (int64_t block = 0; block < p->key_blocks; block++) {
         set_keys(p, block, &m);
@@ -264,15 +292,6 @@ static void forward_piece(void *ctx, int64_t piece, int thread)
         stats[2 * r + 1] = factor[r];
     }
     p->kernels->scale_rows(y.at, y.ld, m.queries, at->head, factor);
-}
-
-ful_status ful__attention_forward(ful__op *op, const ful__run *run)
-{
-    at_pass p = begin(op, run);
-    if (p.normed) ful__parallel_for(run->n * p.at->tokens, normalise_token, &p);
-    ful__parallel_for((int64_t)run->n * p.at->attr.heads * p.query_blocks, forward_piece, &p);
-    if (run->counters) run->counters->macs += run->n * op->cost.macs;
-    return FUL_OK;
 }
 
 /* The gradients of queries and keys of one head of one image, through their norm. */
@@ -312,12 +331,10 @@ static void meet(const at_pass *p, const meeting *m, const key_panels *k)
     gather_queries(p, m, dscores, panels, raw_matrix(p, p->dx, m->image, m->head, 1, m->key));
 }
 
-static void backward_piece(void *ctx, int64_t piece, int thread)
+static void backward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
 {
-    (void)thread;
-    const at_pass *p = ctx;
     key_panels k;
-    meeting m = {.image = piece / p->at->attr.heads, .head = piece % p->at->attr.heads};
+    meeting m = {.image = unit / p->at->attr.heads, .head = unit % p->at->attr.heads, .ahead = ahead};
     for (int64_t block = 0; block < p->key_blocks; block++) {
         set_keys(p, block, &m);
         pack(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, k.keys);
@@ -329,6 +346,70 @@ static void backward_piece(void *ctx, int64_t piece, int thread)
         }
     }
     if (p->weights) norm_back(p, m.image, m.head);
+}
+
+/* Pieces ----------------------------------------------------------------------------------------------------------------- */
+
+static void add_ahead(at_ahead *a, matrix x)
+{
+    a->at[a->matrices] = x.at;
+    a->ld[a->matrices++] = x.ld;
+}
+
+/* What a unit will meet. Of long sequences nothing: they have work enough beside their memory. */
+static at_ahead look_ahead(const at_pass *p, int64_t unit)
+{
+    const ful__attention *at = p->at;
+    at_ahead a = {.rows = at->tokens, .width = at->head};
+    if (unit >= p->units || p->query_blocks > 1 || p->key_blocks > 1) return a;
+    const int64_t image = unit / at->attr.heads, head = unit % at->attr.heads;
+    const int64_t out = image * at->tokens * at->d + head * at->head;
+    const int products = p->backward ? 5 : 2;
+    for (int which = 2; which >= 0; which--) add_ahead(&a, input_matrix(p, image, head, which, 0));
+    add_ahead(&a, (matrix){p->run->y + out, at->d});
+    if (p->backward) {
+        add_ahead(&a, (matrix){(float *)p->run->dy + out, at->d});
+        for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0));
+    }
+    const int64_t tiles = products * ((at->tokens + TILE_ROWS_MAX - 1) / TILE_ROWS_MAX);
+    a.share = (a.matrices * a.rows + tiles - 1) / tiles;
+    return a;
+}
+
+/* Some units of one image, or all of them: heads lie side by side in its rows. Behind a piece a thread most likely takes the
+ * one after those that the others have. */
+static void work_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const at_pass *p = ctx;
+    const int64_t begin = piece * p->group, end = begin + p->group;
+    for (int64_t unit = begin; unit < end; unit++) {
+        at_ahead ahead = look_ahead(p, unit + 1 < end ? unit + 1 : unit + 1 + p->others);
+        if (p->backward)
+            backward_unit(p, unit, &ahead);
+        else
+            forward_unit(p, unit, &ahead);
+    }
+}
+
+/* Pieces are images, where there are enough of them for all threads to end at about the same time. */
+static void work_all(at_pass *p, int64_t units_of_image)
+{
+    enum { IMAGES_A_THREAD = 8 };
+    p->units = p->run->n * units_of_image;
+    const int threads = ful__parallel_active() ? 1 : ful_threads_get();
+    p->group = p->run->n >= IMAGES_A_THREAD * threads ? units_of_image : 1;
+    p->others = (threads - 1) * p->group;
+    ful__parallel_for(p->units / p->group, work_piece, p);
+}
+
+ful_status ful__attention_forward(ful__op *op, const ful__run *run)
+{
+    at_pass p = begin(op, run);
+    if (p.normed) ful__parallel_for(run->n * p.at->tokens, normalise_token, &p);
+    work_all(&p, p.at->attr.heads * p.query_blocks);
+    if (run->counters) run->counters->macs += run->n * op->cost.macs;
+    return FUL_OK;
 }
 
 /* dw += what the heads of all images gave, in order. */
@@ -348,7 +429,8 @@ ful_status ful__attention_backward(ful__op *op, const ful__run *run)
 {
     at_pass p = begin(op, run);
     if (run->n == 0 || !p.dx) return FUL_OK;
-    ful__parallel_for((int64_t)run->n * p.at->attr.heads, backward_piece, &p);
+    p.backward = true;
+    work_all(&p, p.at->attr.heads);
     if (p.weights) add_weights(&p);
     return FUL_OK;
 }

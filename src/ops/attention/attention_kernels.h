@@ -84,6 +84,7 @@ INLINE void FN(columns)(const at_product *x, const float *b, int64_t col, const 
     const int64_t tiles = (x->m + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t t = 0; t < tiles; t++) {
         int64_t row, end;
+        fetch_ahead(x->ahead);
         ful__share(x->m, tiles, t, &row, &end);
         switch (end - row) {
             ROWS_CASE(1)
@@ -123,21 +124,19 @@ static TARGET void FN(product)(const at_product *x)
 
 INLINE vf FN(higher)(vf most, const float *s, const int tail)
 {
-    const vf v = vget(s, tail);
-    vi above = v > most;
-    if (tail) above &= vlanes() < tail;
-    return (vf)((above & (vi)v) | (~above & (vi)most));
+    vf v = vget(s, tail);
+    if (tail) {
+        const vi there = vlanes() < tail;
+        v = (vf)((there & (vi)v) | (~there & (vi)vset(-INFINITY)));
+    }
+    return vmax(v, most);
 }
 
 INLINE float FN(most_of)(const float *s, int64_t n)
 {
     vf most = vset(-INFINITY);
     BY_VECTORS(n, most = FN(higher)(most, s + i, tail));
-    float lane[LANES], best;
-    memcpy(lane, &most, sizeof lane);
-    best = lane[0];
-    for (int j = 1; j < LANES; j++) best = lane[j] > best ? lane[j] : best;
-    return best;
+    return vmost(most);
 }
 
 /* s = exp(scale * s - shift) * factor, and that, 0 beyond the tail */

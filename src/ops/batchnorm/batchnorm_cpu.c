@@ -75,13 +75,13 @@ typedef struct bn_pass {
     bool stream;
 } bn_pass;
 
-/* Some images, or some rows of one, and one group of a chunk. */
+/* Some rows of an image, and one group, of a chunk. */
 typedef struct bn_part {
     int64_t chunk;
     ful__chunk whole; /* the chunk's own range */
-    int64_t image, image_end, row, row_end;
+    int64_t image, row, row_end;
     int group;
-    float *near; /* its maps (op.h), or NULL */
+    float *near; /* its map (op.h), or NULL */
 } bn_part;
 
 static bool in_maps(const ful__op *op)
@@ -154,20 +154,20 @@ static void each_part(const bn_pass *p, int64_t piece, bn_part_fn work)
     part.row = part.whole.row;
     part.row_end = part.whole.row_end;
     ful__share(p->slabs.groups, split, piece % split, &group, &group_end);
-    for (part.image = part.whole.image; part.image < part.whole.image_end; part.image = part.image_end) {
-        part.image_end = part.image + 1;
+    for (part.image = part.whole.image; part.image < part.whole.image_end; part.image++)
         for (part.group = (int)group; part.group < group_end; part.group++) work(p, &part);
-    }
 }
 
 static void each_group(const bn_pass *p, const ful__maps *m, bn_part_fn work)
 {
-    bn_part part = {.chunk = m->chunk, .image = m->image, .image_end = m->image_end, .row = m->row, .row_end = m->row_end};
+    bn_part part = {.chunk = m->chunk, .row = m->row, .row_end = m->row_end};
+    const int64_t map = (m->row_end - m->row) * p->slabs.width;
     part.whole = ful__chunk_of(&p->slabs, p->cut, m->chunk);
-    for (part.group = m->group; part.group < m->group_end; part.group++) {
-        if (m->near) part.near = m->near + (part.group - m->group) * m->near_block;
-        work(p, &part);
-    }
+    for (part.image = m->image; part.image < m->image_end; part.image++)
+        for (part.group = m->group; part.group < m->group_end; part.group++) {
+            if (m->near) part.near = m->near + (part.group - m->group) * m->near_block + (part.image - m->image) * map;
+            work(p, &part);
+        }
 }
 
 /* The values of group g's channels. */
@@ -189,16 +189,14 @@ typedef void (*bn_walk_fn)(const bn_pass *p, const bn_span *span, int64_t at, co
 
 static void walk_part(const bn_pass *p, const bn_part *part, int64_t rows_max, bn_walk_fn walk)
 {
-    const int64_t row_end = part->row_end, count = row_end - part->row;
     const bn_affine f = affine_of(p, part->group);
     const bn_sums sums = sums_of(p, part);
     bn_span span = {.width = p->slabs.width, .stream = p->stream};
-    for (int64_t i = part->image; i < part->image_end; i++)
-        for (int64_t r = part->row; r < row_end; r += span.rows) {
-            span.rows = row_end - r < rows_max ? row_end - r : rows_max;
-            if (part->near) span.near = part->near + ((i - part->image) * count + r - part->row) * span.width;
-            walk(p, &span, ful__slab_at(&p->slabs, i, part->group, r), &f, &sums);
-        }
+    for (int64_t r = part->row; r < part->row_end; r += span.rows) {
+        span.rows = part->row_end - r < rows_max ? part->row_end - r : rows_max;
+        if (part->near) span.near = part->near + (r - part->row) * span.width;
+        walk(p, &span, ful__slab_at(&p->slabs, part->image, part->group, r), &f, &sums);
+    }
 }
 
 /* Rows a kernel sums in float before it adds to the doubles. */
@@ -259,7 +257,7 @@ static void sum_x(const bn_pass *p, const bn_part *part)
         find_shift(p, part, p->shift + (sums.shift - p->shift), &sums);
     }
     walk_part(p, part, sum_rows(p), stats_walk);
-    if (part->image_end != part->whole.image_end || part->row_end != part->whole.row_end) return;
+    if (part->image + 1 != part->whole.image_end || part->row_end != part->whole.row_end) return;
     const double rows = (double)chunk_rows(&part->whole);
     for (int j = 0; j < width; j++) {
         sums.s2[j] -= sums.s1[j] * sums.s1[j] / rows;

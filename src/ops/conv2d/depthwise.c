@@ -18,7 +18,7 @@
 #include "ops/conv2d/depthwise_rows.h"
 #include "ops/slabs.h"
 
-enum { DW_KERNEL_MAX = 7, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 1024, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
+enum { DW_KERNEL_MAX = 7, DW_CELLS = 128, DW_BOARD = 128, DW_AHEAD = 2048, SPLIT_FLOATS = 8192, TOGETHER_FLOATS = 8192 };
 
 /*
  * One pass over a map: pixel (y, x) of the source stands at (y, x) * up + pad of a grid that is 0 elsewhere, and output (y, x)
@@ -70,11 +70,12 @@ static int64_t map_floats(const ful__depthwise *d, ful_shape s)
     return (int64_t)s.h * s.w * d->block;
 }
 
-/* Images whose maps of one block are taken one after the other. */
-static int64_t together(const ful__depthwise *d)
+/* Blocks of an image whose maps are taken one after the other. */
+static int together(const ful__depthwise *d)
 {
-    const int64_t x = map_floats(d, d->x), y = map_floats(d, d->y), map = x > y ? x : y;
-    return map < TOGETHER_FLOATS ? TOGETHER_FLOATS / map : 1;
+    const int64_t x = map_floats(d, d->x), y = map_floats(d, d->y), map = x > y ? x : y, groups = d->x.c / d->block;
+    const int64_t fit = map < TOGETHER_FLOATS ? TOGETHER_FLOATS / map : 1;
+    return (int)(fit < groups ? fit : groups);
 }
 
 static int64_t near_floats(const ful__depthwise *d)
@@ -135,7 +136,7 @@ typedef struct dw_pass {
     const float *w, *w_dx, *bias;
     int64_t x_map, y_map; /* floats of a map */
     int64_t groups, chunks, split;
-    int64_t together;
+    int together;
     float *sums; /* scratch; NULL: no dw */
     float *near; /* scratch, [thread] */
     bool db;
@@ -170,14 +171,14 @@ static dw_pass begin(const ful__depthwise *d, const ful__run *run)
     return p;
 }
 
-/* The maps of one block of some images of a chunk. */
+/* The maps of some blocks of an image. */
 typedef struct dw_maps {
     ful__maps at;
-    bool first;             /* of the chunk and block */
+    bool first;             /* image of the chunk */
     float *near_x, *near_y; /* room for them in the cache; NULL: none */
 } dw_maps;
 
-/* Pieces: a chunk, in `split` shares of its blocks. */
+/* Pieces: a chunk, in `split` shares of its blocks. Maps go as they lie in memory, which comes faster in its order. */
 static void each_maps(const dw_pass *p, int64_t piece, int thread, void (*work)(const dw_pass *p, dw_maps *m))
 {
     dw_maps m = {.at = {.chunk = piece / p->split}};
@@ -188,18 +189,22 @@ static void each_maps(const dw_pass *p, int64_t piece, int thread, void (*work)(
     if (m.near_x) m.near_y = m.near_x + p->together * p->x_map;
     for (m.at.image = begin; m.at.image < end; m.at.image = m.at.image_end) {
         m.first = m.at.image == begin;
-        m.at.image_end = end - m.at.image < p->together ? end : m.at.image + p->together;
-        for (m.at.group = (int)group; m.at.group < group_end; m.at.group++) work(p, &m);
+        m.at.image_end = m.at.image + 1;
+        for (m.at.group = (int)group; m.at.group < group_end; m.at.group = m.at.group_end) {
+            m.at.group_end = (int)(group_end - m.at.group < p->together ? group_end : m.at.group + p->together);
+            work(p, &m);
+        }
     }
 }
 
-/* A neighbour's work on the maps; near: where they stand if not in the tensor. */
-static void neighbour(const ful__map_work *w, dw_maps *m, float *near, ful_shape s)
+/* A neighbour's work on the maps, of so many floats each; near: where they stand if not in the tensor. */
+static void neighbour(const dw_pass *p, const ful__map_work *w, dw_maps *m, float *near, int64_t map)
 {
+    if (!w) return;
     m->at.near = near;
-    m->at.row_end = (int64_t)s.h * s.w;
-    m->at.group_end = m->at.group + 1;
-    if (w) w->fn(w->op, w->run, &m->at);
+    m->at.near_block = map;
+    m->at.row_end = map / p->d->block;
+    w->fn(w->op, w->run, &m->at);
 }
 
 /* One pass over a map: rows read where they lie are fastest; what has gaps, and the largest kernel, goes through copies. */
@@ -230,17 +235,17 @@ static void slide(const dw_pass *p, const dw_walk *w, const float *src, const fl
 
 static void forward_maps(const dw_pass *p, dw_maps *m)
 {
-    const int64_t block = p->d->block, g = m->at.group;
-    const float *w = p->w + g * taps_of(p->d) * block, *bias = p->bias ? p->bias + g * block : NULL;
+    const int64_t block = p->d->block;
     float *near_x = p->run->before && p->stream_x ? m->near_x : NULL, *near_y = p->run->after && p->stream_y ? m->near_y : NULL;
-    neighbour(p->run->before, m, near_x, p->d->x);
-    for (int64_t i = m->at.image; i < m->at.image_end; i++) {
-        const int64_t map = i * p->groups + g, k = i - m->at.image;
+    neighbour(p, p->run->before, m, near_x, p->x_map);
+    for (int64_t g = m->at.group; g < m->at.group_end; g++) {
+        const int64_t map = m->at.image * p->groups + g, k = g - m->at.group;
+        const float *w = p->w + g * taps_of(p->d) * block, *bias = p->bias ? p->bias + g * block : NULL;
         const float *x = near_x ? near_x + k * p->x_map : p->run->x[0] + map * p->x_map;
         float *y = p->run->y + map * p->y_map;
         slide(p, &p->forward, x, w, bias, near_y ? near_y + k * p->y_map : y, near_y ? y : NULL);
     }
-    neighbour(p->run->after, m, near_y, p->d->y);
+    neighbour(p, p->run->after, m, near_y, p->y_map);
 }
 
 static void forward_piece(void *ctx, int64_t piece, int thread)
@@ -271,23 +276,23 @@ static void weigh(const dw_pass *p, int64_t map, const float *dy, float *sums)
 
 static void backward_maps(const dw_pass *p, dw_maps *m)
 {
-    const int64_t block = p->d->block, taps = taps_of(p->d), size = (taps + 1) * block, g = m->at.group;
+    const int64_t block = p->d->block, taps = taps_of(p->d), size = (taps + 1) * block;
     const ful__map_work *before = p->run->before, *after = p->run->after;
-    float *sums = p->sums ? p->sums + (m->at.chunk * p->groups + g) * size : NULL;
     float *near_dy = before && !before->store ? m->near_y : NULL;
     float *near_dx = after && (p->stream_x || !after->store) ? m->near_x : NULL;
-    if (sums && m->first) memset(sums, 0, (size_t)size * sizeof *sums);
-    neighbour(before, m, near_dy, p->d->y);
-    for (int64_t i = m->at.image; i < m->at.image_end; i++) {
-        const int64_t map = i * p->groups + g, k = i - m->at.image;
+    neighbour(p, before, m, near_dy, p->y_map);
+    for (int64_t g = m->at.group; g < m->at.group_end; g++) {
+        const int64_t map = m->at.image * p->groups + g, k = g - m->at.group;
         const float *dy = near_dy ? near_dy + k * p->y_map : p->run->dy + map * p->y_map;
+        float *sums = p->sums ? p->sums + (m->at.chunk * p->groups + g) * size : NULL;
+        if (sums && m->first) memset(sums, 0, (size_t)size * sizeof *sums);
         if (sums) weigh(p, map, dy, sums);
         if (!p->w_dx) continue;
         float *dx = p->run->dx[0] + map * p->x_map;
         slide(p, &p->dx, dy, p->w_dx + g * taps * block, NULL, near_dx ? near_dx + k * p->x_map : dx,
               near_dx && after->store ? dx : NULL);
     }
-    neighbour(after, m, near_dx, p->d->x);
+    neighbour(p, after, m, near_dx, p->x_map);
 }
 
 static void backward_piece(void *ctx, int64_t piece, int thread)

@@ -311,6 +311,15 @@ INLINE void FN(weigh_pixel)(const float *x, int64_t pitch, const float *dy, vf *
         if (k % 3 >= low && k % 3 < high) sum[k] = vfma(vload(x + k / 3 * pitch + k % 3 * FN(BLOCK)), g, sum[k]);
 }
 
+/* Sends for S*S*n pixels of x, those that n of dy are the first to meet, DW_AHEAD before their use: three rows at once are more
+ * than the hardware makes out. */
+INLINE const float *FN(weigh_fetch)(const float *ahead, const int n, const int S)
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < S * S * n * FN(BLOCK); i += 16) __builtin_prefetch(ahead + i);
+    return ahead + S * S * n * FN(BLOCK);
+}
+
 /* Two pixels: a column that both read is loaded once. */
 INLINE void FN(weigh_pair)(const float *x, int64_t pitch, const float *dy, vf *sum, const int R, const int S)
 {
@@ -335,6 +344,7 @@ INLINE void FN(weigh_inside)(const dw_walk *w, const float *x, const float *dy, 
 {
     const int64_t pitch = (int64_t)w->src_w * FN(BLOCK);
     const float *from = x + ((int64_t)first * S - w->pad_w) * FN(BLOCK), *g = dy + (int64_t)first * FN(BLOCK);
+    const float *ahead = FN(weigh_fetch)(from + DW_AHEAD, 2, S);
     vf s[9];
 #pragma GCC unroll 9
     for (int k = 0; k < 3 * R; k++) s[k] = vload(sum + k * FN(BLOCK));
@@ -342,6 +352,7 @@ INLINE void FN(weigh_inside)(const dw_walk *w, const float *x, const float *dy, 
     if (left) from += S * FN(BLOCK), g += FN(BLOCK);
     int i = first + left;
     for (; i + 2 <= end - right; i += 2, from += 2 * S * FN(BLOCK), g += 2 * FN(BLOCK)) {
+        ahead = FN(weigh_fetch)(ahead, 2, S);
         FN(weigh_pair)(from, pitch, g, s, R, S);
         __asm__ volatile("" ::: "memory"); /* else columns are carried over to the next pair, on the stack */
     }

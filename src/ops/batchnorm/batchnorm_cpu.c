@@ -20,7 +20,7 @@
 typedef struct bn_span {
     int64_t rows;
     int width;
-    bool stream; /* store past the caches */
+    bool stream; /* store past the caches (reduce: what it keeps) */
     float *near; /* in a neighbour's work: where the map stands in the cache, or NULL */
 } bn_span;
 
@@ -380,6 +380,8 @@ static bn_pass begin_backward(ful__op *op, const ful__run *run)
     const bool masked = attr->residual && p.act != FUL_ACT_NONE;
     p.grad = (bn_grad){.act = p.act, .x = run->x[0], .dy = run->dy, .dy_more = run->dy_more, .y = masked ? run->y : NULL};
     if (attr->residual && (masked || run->dy_more || run->dx[1] != run->dy)) p.grad.g = run->dx[1];
+    p.stream = p.grad.g && p.grad.g != run->dy && p.grad.g != run->dy_more &&
+               ful__worth_streaming(p.grad.g, run->n * ful__count(op->y), p.slabs.width);
     return p;
 }
 
@@ -483,5 +485,6 @@ void ful__batchnorm_make_dx(ful__op *op, const ful__run *run, const ful__maps *m
 {
     bn_pass p = begin_backward(op, run);
     use_kept(&p);
+    p.stream = false;
     each_group(&p, maps, make_dx);
 }

@@ -142,6 +142,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
 #pragma GCC unroll 4
     for (int k = 0; k < nv * unroll; k++) s1[k] = s2[k] = (vf){0};
     const int64_t rows = s->rows, width = s->width;
+    const bool stream = s->stream;
     int64_t at = col, r = 0;
     for (; r + unroll <= rows; r += unroll, at += unroll * width)
 #pragma GCC unroll 4
@@ -150,7 +151,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
             const int64_t p = at + k / nv * width + v * LANES;
             const vf e = FN(next)(t->x + p, tail) - mean[v];
             const vf g = FN(through)(act, from_y, two, t, p, e, a[v], beta[v], tail);
-            if (keep) vput(t->g + p, g, tail);
+            if (keep) FN(result)(t->g + p, g, tail, stream);
             s1[k] += g;
             s2[k] += g * e;
         }
@@ -160,7 +161,7 @@ INLINE void FN(reduce_strip)(const bn_span *s, const bn_affine *f, const bn_grad
             const int64_t p = at + v * LANES;
             const vf e = FN(next)(t->x + p, tail) - mean[v];
             const vf g = FN(through)(act, from_y, two, t, p, e, a[v], beta[v], tail);
-            if (keep) vput(t->g + p, g, tail);
+            if (keep) FN(result)(t->g + p, g, tail, stream);
             s1[v] += g;
             s2[v] += g * e;
         }
@@ -213,6 +214,7 @@ static TARGET void FN(reduce)(const bn_span *s, const bn_affine *f, const bn_gra
         FN(reduce_sum)(s, f, t, out, true);
     else
         FN(reduce_sum)(s, f, t, out, false);
+    if (s->stream) vfence();
 }
 
 /* dx = a (g - m1 - (x - mean) m2), m1 = mean of g, m2 = mean of g (x - mean) * rstd^2. */

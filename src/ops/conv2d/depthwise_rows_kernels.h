@@ -47,6 +47,10 @@ INLINE void FN(rows_pixels)(const ful__depthwise_rows *p, const FN(rows_line) * 
     FN(activate)(p->act, sum, N);
 #pragma GCC unroll 8
     for (int i = 0; i < N; i++) vstore(out + i * FN(BLOCK), sum[i]);
+    if (!p->far) return;
+    float *far = p->far + (out - p->out);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) vstream(far + i * FN(BLOCK), sum[i]);
 }
 
 /* … with `high` one of the three there can be with the usual padding K / 2, and so known to the compiler. */
@@ -100,8 +104,6 @@ INLINE void FN(rows_map)(const ful__depthwise_rows *p, int part, const int K, co
             FN(rows_row)(p, &line, FN(PIXELS) / 2, K, S);
         else
             FN(rows_row)(p, &line, 1, K, S);
-        if (p->far)
-            for (int64_t i = 0; i < (int64_t)p->y_w * FN(BLOCK); i += FN(BLOCK)) vstream(p->far + to + i, vload(line.out + i));
     }
 }
 

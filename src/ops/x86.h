@@ -59,11 +59,19 @@ static inline float ful__emulated_cvtss_f32(__m512 v)
     return lane[0];
 }
 
+static inline __m256 ful__emulated_extractf32x8_ps(__m512 v, int half)
+{
+    float lane[16];
+    _mm512_storeu_ps(lane, v);
+    return _mm256_loadu_ps(lane + 8 * half);
+}
+
 #define _mm512_maskz_loadu_ps(mask, from)    ful__emulated_maskz_loadu_ps((mask), (from))
 #define _mm512_mask_storeu_ps(to, mask, v)   ful__emulated_mask_storeu_ps((to), (mask), (v))
 #define _mm512_i32gather_ps(at, from, scale) ful__emulated_i32gather_ps((at), (from), (scale))
 #define _mm512_stream_ps(to, v)              ful__emulated_stream_ps((to), (v))
 #define _mm512_cvtss_f32(v)                  ful__emulated_cvtss_f32(v)
+#define _mm512_extractf32x8_ps(v, half)      ful__emulated_extractf32x8_ps((v), (half))
 #undef _mm512_shuffle_f32x4
 #define _mm512_shuffle_f32x4(a, b, which) simde_mm512_shuffle_f32x4((a), (b), (which))
 #endif

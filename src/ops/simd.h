@@ -47,6 +47,17 @@ INLINE void FN(vstore)(float *p, vf v)
     *(vf_any *)p = v;
 }
 
+/* v, in a register. What is loaded for several uses, the compiler otherwise may load again for each. */
+INLINE vf FN(vhold)(vf v)
+{
+#if SIMD_LEVEL == 2 && !defined(FULCRUM_EMULATE_AVX512)
+    __asm__("" : "+v"(v));
+#elif SIMD_LEVEL == 1
+    __asm__("" : "+x"(v));
+#endif
+    return v;
+}
+
 INLINE vf FN(vset)(float x)
 {
     return x - (vf){0}; /* minus: keeps -0 */
@@ -214,6 +225,7 @@ FOLD_LANES(FN(vmost), max, MOST_OF)
 
 #define vload           FN(vload)
 #define vstore          FN(vstore)
+#define vhold           FN(vhold)
 #define vset            FN(vset)
 #define vlanes          FN(vlanes)
 #define vfirst          FN(vfirst)

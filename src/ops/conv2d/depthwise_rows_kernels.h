@@ -27,7 +27,7 @@ INLINE void FN(rows_add)(vf *sum, const float *x, const float *w, const int low,
 #pragma GCC unroll 32
     for (int j = 0; j < (N - 1) * S + K; j++) {
         if (j < low || j >= high) continue;
-        const vf column = vload(x + j * FN(BLOCK));
+        const vf column = vhold(vload(x + j * FN(BLOCK)));
 #pragma GCC unroll 8
         for (int kx = K - 1; kx >= 0; kx--)
             if (j >= kx && (j - kx) % S == 0 && (j - kx) / S < N) sum[(j - kx) / S] = vfma(column, tap[kx], sum[(j - kx) / S]);

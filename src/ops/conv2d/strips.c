@@ -3,8 +3,8 @@
  *   strip    [row][block][column][channels]: row r and column q are those of `from` at the strip's first row + r and low_w + q
  *   packed   for each walk [out/(N B)][block][tap_h][tap_w][channels][N B]; N = 2 blocks side by side, the last one alone where
  *            their number is odd
- *   scratch  for each thread: strip | where each output pixel of a walk has its place in the strip, and in y (int32) | dw: its
- *            sums, as packed
+ *   scratch  for each thread: strip | where each output pixel of a walk has its place in the strip, and in y, and where each
+ *            run of taps has it beside that of the pixel (int32) | dw: its sums, as packed
  *
  * Pieces share the images, or the lines of each image; where there are more weights than pixels, the output channels too.
  */
@@ -21,19 +21,19 @@ enum { AHEAD = 24, LINE = 16, STRIPS_PIXELS = 8 };
 
 /*
  * One panel of the output for the pixels of a strip:
- *   y[y_at[i] + n*y_block] = act(bias + sum over b, line, run, c of v[v_at[i] + b*v_block + line*v_line + run*v_run + c] * w[…]
- *   + residual)
+ *   y[y_at[i] + n*y_block] = act(bias + sum over run, c of v[v_at[i] + run_at[run] + c] * w[…] + residual)
+ * A run is what lies side by side in the strip: `length` values of taps and channels.
  */
 typedef struct strips_product {
     const float *v, *w;
-    const int32_t *v_at, *y_at;
-    int pixels, blocks, lines, runs, length, group;
-    int64_t v_block, v_line, v_run, y_block;
+    const int32_t *v_at, *y_at, *run_at;
+    int pixels, runs, length, group;
+    int64_t y_block;
     const float *bias, *residual; /* NULL: 0; residual lies as y does, or is y */
     ful_act act;
     float *y;
     const float *dy; /* in the place of y, where the sum is over the pixels: */
-    float *dw;       /* [block][line][run][c][out] += */
+    float *dw;       /* [run][c][out] += */
 } strips_product;
 
 typedef struct strips_kernels {
@@ -205,10 +205,21 @@ static int64_t strip_pixels(const ful__strips *p)
     return (int64_t)p->strip_images * p->strip_lines * p->walk[0].w.count;
 }
 
-/* Of the place of every pixel of a strip in it and in y, for each walk. */
+/* Taps side by side are one run. */
+static bool taps_touch(const ful__strips *p)
+{
+    return p->space_w == 1;
+}
+
+/* Places of a walk: of every pixel of a strip in it and in y, and of the runs. */
+static int64_t places_of_walk(const ful__strips *p)
+{
+    return 2 * strip_pixels(p) + (int64_t)p->blocks * p->kernel_h * (taps_touch(p) ? 1 : p->kernel_w);
+}
+
 static size_t places_bytes(const ful__strips *p)
 {
-    return ful__align64(2 * (size_t)p->n_walks * (size_t)strip_pixels(p) * sizeof(int32_t));
+    return ful__align64((size_t)p->n_walks * (size_t)places_of_walk(p) * sizeof(int32_t));
 }
 
 static size_t thread_bytes(const ful__strips *p)
@@ -350,26 +361,39 @@ static pitches pitches_of(const ful__strips *p, const strip *s)
     return (pitches){.image = rows_for(p, s->lines) * row_floats(p), .row = row_floats(p), .block = columns};
 }
 
-/* Where the pixels of a walk have their places; returns how many there are. */
-static int64_t place_pixels(const ful__strips *p, const strip *s, const ful__strips_walk *w, pitches at, int32_t *v_at,
-                            int32_t *y_at)
+/* count places, `step` apart */
+static void place(int64_t first, int step, int count, int32_t *at)
 {
-    const int64_t block = ful__block(), count = s->line + s->lines < w->h.count ? s->lines : w->h.count - s->line;
-    int64_t pixels = 0;
+    for (int i = 0; i < count; i++) at[i] = (int32_t)first + i * step;
+}
+
+/* Where the pixels of a walk have their places; returns how many there are. */
+static int place_pixels(const ful__strips *p, const strip *s, const ful__strips_walk *w, pitches at, int32_t *v_at,
+                        int32_t *y_at)
+{
+    const int block = ful__block(), count = least(s->lines, w->h.count - s->line);
+    int pixels = 0;
     for (int64_t i = 0; i < s->images; i++)
-        for (int64_t line = 0; line < count; line++) {
+        for (int64_t line = 0; line < count; line++, pixels += w->w.count) {
             const int64_t row = line * p->from_step_h + w->h.lag - p->low_h;
             const int64_t to_row = w->h.first + (s->line + line) * p->to_step_h;
-            int64_t v = i * at.image + row * at.row + (w->w.lag - p->low_w) * p->channels;
-            int64_t y = i * ful__count(p->to) + (to_row * p->to.w + w->w.first) * block;
-            for (int x = 0; x < w->w.count; x++, pixels++) {
-                v_at[pixels] = (int32_t)v;
-                y_at[pixels] = (int32_t)y;
-                v += (int64_t)p->from_step_w * p->channels;
-                y += p->to_step_w * block;
-            }
+            place(i * at.image + row * at.row + (w->w.lag - p->low_w) * p->channels, p->from_step_w * p->channels, w->w.count,
+                  v_at + pixels);
+            place(i * ful__count(p->to) + (to_row * p->to.w + w->w.first) * block, p->to_step_w * block, w->w.count,
+                  y_at + pixels);
         }
     return pixels;
+}
+
+/* Where its runs have theirs. */
+static int place_runs(const ful__strips *p, const ful__strips_walk *w, pitches at, int32_t *run_at)
+{
+    const int a_line = taps_touch(p) ? 1 : w->w.taps;
+    int runs = 0;
+    for (int b = 0; b < p->blocks; b++)
+        for (int line = 0; line < w->h.taps; line++, runs += a_line)
+            place(b * at.block + line * p->space_h * at.row, p->space_w * p->channels, a_line, run_at + runs);
+    return runs;
 }
 
 /* What all panels of a walk over a strip have in common. */
@@ -379,19 +403,14 @@ static strips_product product_of(const pass *p, const strip *s, int walk)
     const ful__conv_run *run = p->run;
     const ful__strips_walk *w = &plan->walk[walk];
     const pitches at = pitches_of(plan, s);
-    int32_t *v_at = s->places + 2 * walk * strip_pixels(plan), *y_at = v_at + strip_pixels(plan);
-    const bool close = plan->space_w == 1;
-    const int64_t pixels = place_pixels(plan, s, w, at, v_at, y_at);
-    strips_product product = {.v_at = v_at, .y_at = y_at, .pixels = (int)pixels, .act = run->act};
+    int32_t *v_at = s->places + walk * places_of_walk(plan), *y_at = v_at + strip_pixels(plan),
+            *run_at = y_at + strip_pixels(plan);
+    strips_product product = {.v_at = v_at, .y_at = y_at, .run_at = run_at, .act = run->act};
+    product.pixels = place_pixels(plan, s, w, at, v_at, y_at);
+    product.runs = place_runs(plan, w, at, run_at);
+    product.length = (taps_touch(plan) ? w->w.taps : 1) * plan->channels;
     product.v = plan->in_place ? run->x + s->image * at.image + top_of(plan, s) * at.row + (int64_t)plan->low_w * plan->channels
                                : s->copy;
-    product.blocks = plan->blocks;
-    product.lines = w->h.taps;
-    product.runs = close ? 1 : w->w.taps;
-    product.length = (close ? w->w.taps : 1) * plan->channels;
-    product.v_block = at.block;
-    product.v_line = plan->space_h * at.row;
-    product.v_run = (int64_t)plan->space_w * plan->channels;
     product.y_block = (int64_t)plan->to.h * plan->to.w * ful__block();
     return product;
 }
@@ -449,7 +468,7 @@ static void cut(pass *p)
     p->panel_pieces = p->line_pieces = p->image_pieces = 1;
     if (threads == 1) return;
     int64_t want = p->by_thread ? n * ful__strips_macs(plan) / PIECE_MACS : threads;
-    want = want < threads ? threads : want > PIECES * threads ? PIECES * threads : want;
+    want = want < threads ? threads : want > PIECES * threads ? PIECES * threads : (want + threads / 2) / threads * threads;
     if (n * plan->lines * plan->walk[0].w.count < plan->to.c) { /* more weights than values of a strip */
         p->panel_pieces = threads < panels ? threads : panels;
         want = threads / p->panel_pieces;

@@ -24,38 +24,40 @@ INLINE void FN(strips_step)(const float *const *v, int64_t at, const float *from
 }
 
 /* Where vector n of a pixel lies in y. */
-INLINE int64_t FN(strips_at)(const strips_product *p, int64_t pixel, const int n)
+INLINE int64_t FN(strips_at)(int64_t block, int64_t pixel, const int n)
 {
-    return pixel + n / FN(PARTS) * p->y_block + n % FN(PARTS) * LANES;
+    return pixel + n / FN(PARTS) * block + n % FN(PARTS) * LANES;
 }
 
 /* R pixels times N blocks of output channels. */
 INLINE void FN(strips_tile)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, const int R, const int N)
 {
-    const int V = N * FN(PARTS);
+    const int V = N * FN(PARTS), length = p->length;
+    const int64_t y_block = p->y_block;
+    float *y = p->y;
     const float *v[STRIPS_PIXELS], *from = p->w;
     vf sum[STRIPS_PIXELS * 2 * FN(PARTS)], bias[2 * FN(PARTS)] = {0};
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++) v[r] = p->v + v_at[r];
+    for (int r = 0; r < R; r++) {
+        v[r] = p->v + v_at[r];
+        __asm__("" : "+r"(v[r])); /* one address, not p->v and a distance: those would not all fit the registers */
+    }
     if (p->bias)
 #pragma GCC unroll 4
         for (int n = 0; n < V; n++) bias[n] = vload(p->bias + n * LANES);
 #pragma GCC unroll 32
     for (int i = 0; i < R * V; i++) sum[i] = bias[i % V];
-    for (int b = 0; b < p->blocks; b++)
-        for (int line = 0; line < p->lines; line++)
-            for (int run = 0; run < p->runs; run++) {
-                int64_t at = b * p->v_block + line * p->v_line + run * p->v_run;
-                const int64_t end = at + p->length;
+    for (const int32_t *run = p->run_at, *end = run + p->runs; run < end; run++) {
+        int64_t at = *run;
 #pragma GCC unroll 4
-                for (; at < end; at++, from += V * LANES) FN(strips_step)(v, at, from, sum, R, V);
-            }
+        for (int c = 0; c < length; c++, at++, from += V * LANES) FN(strips_step)(v, at, from, sum, R, V);
+    }
     if (p->residual)
 #pragma GCC unroll 32
-        for (int i = 0; i < R * V; i++) sum[i] += vload(p->residual + FN(strips_at)(p, y_at[i / V], i % V));
+        for (int i = 0; i < R * V; i++) sum[i] += vload(p->residual + FN(strips_at)(y_block, y_at[i / V], i % V));
     FN(activate)(p->act, sum, R * V);
 #pragma GCC unroll 32
-    for (int i = 0; i < R * V; i++) vstore(p->y + FN(strips_at)(p, y_at[i / V], i % V), sum[i]);
+    for (int i = 0; i < R * V; i++) vstore(y + FN(strips_at)(y_block, y_at[i / V], i % V), sum[i]);
 }
 
 #define STRIPS_CASE(R, N) \
@@ -176,20 +178,16 @@ TARGET static void FN(strips_weigh)(const strips_product *p)
 {
     const int most = p->group == 2 ? FN(PIXELS_2) : FN(PIXELS_1), parts = (p->length + most - 1) / most;
     float *dw = p->dw;
-    for (int b = 0; b < p->blocks; b++)
-        for (int line = 0; line < p->lines; line++)
-            for (int run = 0; run < p->runs; run++) {
-                const int64_t at = b * p->v_block + line * p->v_line + run * p->v_run;
-                for (int i = 0, c = 0; i < parts; i++) {
-                    const int rows = (p->length - c) / (parts - i);
-                    if (p->group == 2)
-                        FN(strips_outer_2)(p, at + c, dw, rows);
-                    else
-                        FN(strips_outer_1)(p, at + c, dw, rows);
-                    c += rows;
-                    dw += rows * p->group * FN(BLOCK);
-                }
-            }
+    for (int run = 0; run < p->runs; run++)
+        for (int i = 0, c = 0; i < parts; i++) {
+            const int rows = (p->length - c) / (parts - i);
+            if (p->group == 2)
+                FN(strips_outer_2)(p, p->run_at[run] + c, dw, rows);
+            else
+                FN(strips_outer_1)(p, p->run_at[run] + c, dw, rows);
+            c += rows;
+            dw += rows * p->group * FN(BLOCK);
+        }
 }
 
 /* `count` floats between `left` and `right` zeros; out has room for a vector more. */

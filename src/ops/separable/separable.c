@@ -29,8 +29,9 @@ enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_TILE_PIXELS = 16
 /* More weights than the second-level cache holds are not read again by every tile. */
 enum { SEP_WEIGHTS_MAX = 1 << 18 };
 
-/* Pieces a thread gets of a run; multiply-accumulates that are worth one, however small. */
-enum { SEP_PIECES = 4, SEP_PIECE_MACS = 1 << 18 };
+/* Pieces a thread gets of a run; multiply-accumulates that are worth one, however small; pixels a thread should have, so that
+ * reading all weights for them is little beside the multiplications. */
+enum { SEP_PIECES = 4, SEP_PIECE_MACS = 1 << 18, SEP_THREAD_PIXELS = 8 };
 
 typedef struct sep_op {
     ful__op base;
@@ -276,7 +277,7 @@ static void cut(sep_pass *p)
         if (tiles < work) tiles = work < p->rows ? work : p->rows;
         if (tiles > threads) p->row_pieces = tiles < most ? tiles / threads * threads : most;
     }
-    if (p->rows * p->s->mid.w < p->s->base.y.c) { /* more weights than values of mid */
+    if (p->rows * p->s->mid.w < threads * SEP_THREAD_PIXELS) {
         p->panel_pieces = threads < p->panels ? threads : p->panels;
         p->row_pieces = threads / p->panel_pieces < p->rows ? threads / p->panel_pieces : p->rows;
     }

@@ -13,16 +13,18 @@
  */
 #include "ops/simd_epilogue.h"
 
+/* Products and sums apart where a pair of rows shares the product: a processor that adds beside its multipliers has more to do
+ * at a time. */
 INLINE void FN(wino_bt)(const vf d[6], vf v[6])
 {
-    const vf a = vset(WINO_A), b = vset(WINO_B), a2 = vset(-WINO_A2), b2 = vset(-WINO_B2), s = vset(-(WINO_A2 + WINO_B2));
-    const vf even_a = vfma(b2, d[2], d[4]), odd_a = vfma(b2, d[1], d[3]);
-    const vf even_b = vfma(a2, d[2], d[4]), odd_b = vfma(a2, d[1], d[3]);
+    const vf a2 = vset(-WINO_A2), b2 = vset(-WINO_B2), s = vset(-(WINO_A2 + WINO_B2));
+    const vf even_a = vfma(b2, d[2], d[4]), odd_a = vset(WINO_A) * vfma(b2, d[1], d[3]);
+    const vf even_b = vfma(a2, d[2], d[4]), odd_b = vset(WINO_B) * vfma(a2, d[1], d[3]);
     v[0] = vfma(s, d[2], d[0] + d[4]);
-    v[1] = vfma(a, odd_a, even_a);
-    v[2] = vfma(-a, odd_a, even_a);
-    v[3] = vfma(b, odd_b, even_b);
-    v[4] = vfma(-b, odd_b, even_b);
+    v[1] = even_a + odd_a;
+    v[2] = even_a - odd_a;
+    v[3] = even_b + odd_b;
+    v[4] = even_b - odd_b;
     v[5] = vfma(s, d[3], d[1] + d[5]);
 }
 
@@ -71,16 +73,11 @@ INLINE void FN(wino_gt)(const vf u[6], vf g[3])
 /* V of one tile: v[f*spread + lane]; its pixel (0, 0) at x. Rows and columns beyond the image count as zeros. */
 INLINE void FN(wino_input_tile)(const wino_window *t, const float *x, int64_t pitch, float *restrict v, int64_t spread)
 {
-    static const float nothing[LANES];
+    static const float nothing[6 * LANES];
     const float *row[6];
-    int64_t step[6];
     vf half[6][6];
 #pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) {
-        const bool inside = i >= t->top && i < t->bottom;
-        row[i] = inside ? x + i * pitch : nothing;
-        step[i] = inside ? LANES : 0;
-    }
+    for (int i = 0; i < 6; i++) row[i] = i >= t->top && i < t->bottom ? x + i * pitch : nothing;
 #pragma GCC unroll 6
     for (int j = 0; j < 6; j++) {
         vf d[6], out[6];
@@ -90,7 +87,7 @@ INLINE void FN(wino_input_tile)(const wino_window *t, const float *x, int64_t pi
             continue;
         }
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) d[i] = vload(row[i] + j * step[i]);
+        for (int i = 0; i < 6; i++) d[i] = vload(row[i] + j * LANES);
         FN(wino_bt)(d, out);
 #pragma GCC unroll 6
         for (int i = 0; i < 6; i++) half[i][j] = out[i];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Work on maps in the cache: a net of depthwise blocks gives what the unfused one gives, whether its maps go through the cache
- * or not, with the same bits on any number of threads and while it is timed. And inference in slices: an image's bits are those
- * it has alone.
+ * Work on maps in the cache: nets of depthwise blocks and of Winograd's convolutions give what the unfused ones give, whether
+ * their maps go through the cache or not, with the same bits on any number of threads and while they are timed. And inference
+ * in slices: an image's bits are those it has alone.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -109,15 +109,21 @@ static void step(rig *r, bool timed)
 
 /* The net ---------------------------------------------------------------------------------------------------------------- */
 
-static ful_node conv(ful_graph *g, const char *name, ful_node x, int out, int kernel, int stride, int groups)
+static ful_conv2d_attr conv_attr(int out, int kernel)
 {
     ful_conv2d_attr a;
-    ful_node y;
     ful_conv2d_defaults(&a);
     a.out_channels = out;
     a.kernel_h = a.kernel_w = kernel;
-    a.stride_h = a.stride_w = stride;
     a.pad_h = a.pad_w = kernel / 2;
+    return a;
+}
+
+static ful_node conv(ful_graph *g, const char *name, ful_node x, int out, int kernel, int stride, int groups)
+{
+    ful_conv2d_attr a = conv_attr(out, kernel);
+    ful_node y;
+    a.stride_h = a.stride_w = stride;
     a.groups = groups;
     assert_ok(ful_graph_conv2d(g, name, x, &a, &y));
     return y;
@@ -162,6 +168,32 @@ static ful_graph *blocks(ful_shape in, ful_act act)
     return g;
 }
 
+static ful_node winograd(ful_graph *g, const char *name, ful_node x, int out)
+{
+    ful_conv2d_attr a = conv_attr(out, 3);
+    ful_node y;
+    a.algorithm = FUL_CONV_WINOGRAD;
+    assert_ok(ful_graph_conv2d(g, name, x, &a, &y));
+    return y;
+}
+
+/* A block with a residual path, and one that changes the number of channels. */
+static ful_graph *residuals(ful_shape in, ful_act act)
+{
+    ful_graph *g;
+    ful_node x, a, b;
+    assert_ok(ful_graph_create(&g));
+    assert_ok(ful_graph_input(g, in, &x));
+    a = activate(g, "stem.act", act, norm(g, "stem.bn", conv(g, "stem", x, 32, 1, 1, 1)));
+    b = activate(g, "one.act1", act, norm(g, "one.bn1", winograd(g, "one.wino1", a, 32)));
+    b = norm(g, "one.bn2", winograd(g, "one.wino2", b, 32));
+    assert_ok(ful_graph_add(g, "one.add", b, a, &a));
+    a = activate(g, "one.act2", act, a);
+    a = activate(g, "two.act", act, norm(g, "two.bn", winograd(g, "two.wino", a, OUT)));
+    assert_ok(ful_graph_global_avg_pool(g, "gap", a, &a));
+    return g;
+}
+
 static const ful__step *step_named(const rig *r, const char *name)
 {
     const ful__program *p = ful__exec_program(r->exec);
@@ -189,8 +221,8 @@ static void assert_close(const char *what, const float *a, const float *b, int64
     if (!(sqrt(difference) <= tolerance * sqrt(size))) fail_msg("%s: relative distance %g", what, sqrt(difference / size));
 }
 
-/* threads_differ: the weight gradients of oneDNN's convolutions depend on the number of threads; pointwise ones are only its
- * own without AVX2, or of three channels. */
+/* threads_differ: the weight gradients of oneDNN's and of Winograd's convolutions depend on the number of threads; pointwise
+ * ones are oneDNN's only without AVX2, or of three channels. */
 static void assert_same_bits(const rig *a, const rig *b, bool threads_differ)
 {
     assert_memory_equal(a->y, b->y, (size_t)a->n * OUT * sizeof(float));
@@ -199,22 +231,27 @@ static void assert_same_bits(const rig *a, const rig *b, bool threads_differ)
         const size_t bytes = (size_t)ful__exec_param(a->exec, i)->count * sizeof(float);
         assert_memory_equal(a->w[i], b->w[i], bytes);
         const char *name = ful__exec_param(a->exec, i)->name;
-        const bool dnnl = strcmp(name, "stem.weight") == 0 || (strstr(name, "pw.weight") && !(ful_cpu_flags() & FUL_CPU_AVX2));
-        if (threads_differ && dnnl) continue;
+        const bool differs = strcmp(name, "stem.weight") == 0 || strstr(name, "wino") ||
+                             (strstr(name, "pw.weight") && !(ful_cpu_flags() & FUL_CPU_AVX2));
+        if (threads_differ && differs) continue;
         if (a->dw[i]) assert_memory_equal(a->dw[i], b->dw[i], bytes);
     }
 }
 
 /* The smaller map stays in the tensors, the larger one goes through near maps and past the caches. */
 static const struct {
+    ful_graph *(*net)(ful_shape x, ful_act act);
     ful_shape x;
     int n;
     ful_act act;
-} sizes[] = {{{7, 9, 3}, 5, FUL_ACT_RELU},
-             {{7, 9, 3}, 5, FUL_ACT_RELU6},
-             {{7, 9, 3}, 5, FUL_ACT_HARD_SWISH},
-             {{112, 112, 3}, 8, FUL_ACT_RELU},
-             {{112, 112, 3}, 8, FUL_ACT_HARD_SWISH}};
+} sizes[] = {{blocks, {7, 9, 3}, 5, FUL_ACT_RELU},
+             {blocks, {7, 9, 3}, 5, FUL_ACT_RELU6},
+             {blocks, {7, 9, 3}, 5, FUL_ACT_HARD_SWISH},
+             {blocks, {112, 112, 3}, 8, FUL_ACT_RELU},
+             {blocks, {112, 112, 3}, 8, FUL_ACT_HARD_SWISH},
+             {residuals, {18, 19, 3}, 5, FUL_ACT_RELU},
+             {residuals, {14, 15, 3}, 35, FUL_ACT_HARD_SWISH},
+             {residuals, {112, 112, 3}, 5, FUL_ACT_RELU}};
 
 static void test_who_does_what(void **state)
 {
@@ -246,11 +283,30 @@ static void test_who_does_what(void **state)
     ful_graph_destroy(&g);
 }
 
+static void test_winograd_takes_part(void **state)
+{
+    (void)state;
+    if (!(ful_cpu_flags() & FUL_CPU_AVX2)) skip();
+#ifdef FULCRUM_EMULATE_AVX512
+    skip(); /* as above */
+#endif
+    rig r;
+    ful_graph *g = residuals((ful_shape){18, 19, 3}, FUL_ACT_RELU);
+    set_up(&r, g, (ful__exec_spec){.n_max = 5, .train = true});
+    static const char *const before[] = {"stem.bn", "one.bn1", "one.bn2"}, *const after[] = {"one.bn1", "one.bn2", "two.bn"};
+    for (int i = 0; i < 3; i++) {
+        assert_true(step_named(&r, before[i])->y_left && step_named(&r, before[i])->dy_summed);
+        assert_true(step_named(&r, after[i])->x_summed && step_named(&r, after[i])->dx_left);
+    }
+    tear_down(&r);
+    ful_graph_destroy(&g);
+}
+
 static void test_close_to_unfused(void **state)
 {
     (void)state;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        ful_graph *g = blocks(sizes[k].x, sizes[k].act);
+        ful_graph *g = sizes[k].net(sizes[k].x, sizes[k].act);
         rig fused, plain;
         set_up(&fused, g, (ful__exec_spec){.n_max = sizes[k].n, .train = true, .need_dx = true});
         set_up(&plain, g,
@@ -278,7 +334,7 @@ static void test_same_bits(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         const ful__exec_spec spec = {.n_max = sizes[k].n, .train = true, .need_dx = true};
-        ful_graph *g = blocks(sizes[k].x, sizes[k].act);
+        ful_graph *g = sizes[k].net(sizes[k].x, sizes[k].act);
         rig one;
         assert_ok(ful_threads_set(1));
         set_up(&one, g, spec);
@@ -406,9 +462,10 @@ static void test_slices_of_many_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_who_does_what), cmocka_unit_test(test_close_to_unfused),
-        cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_find_nonfinite),
-        cmocka_unit_test(test_slices),        cmocka_unit_test(test_slices_of_many_weights),
+        cmocka_unit_test(test_who_does_what),          cmocka_unit_test(test_winograd_takes_part),
+        cmocka_unit_test(test_close_to_unfused),       cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_find_nonfinite),         cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_slices_of_many_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,7 +133,7 @@ static ful_status choose_backends(conv_op *op, const ful__dnnl_conv_spec *spec)
 }
 
 /* Adds what the passes on Winograd's algorithm need to what those on oneDNN do. */
-static void plan_winograd(conv_op *op, int n_max)
+static void plan_winograd(conv_op *op, int n_max, bool train)
 {
     ful__need *need = &op->base.need;
     op->to_y = ful__winograd_plan(&op->attr.conv, op->base.x[0], op->base.y, false, n_max);
@@ -147,6 +147,8 @@ static void plan_winograd(conv_op *op, int n_max)
         op->packed_at[pass] = need->packed;
         need->packed += ful__align64(ful__winograd_packed_bytes(plan[pass]));
     }
+    need->maps = train && op->by[FUL__DNNL_FWD] == ON_WINOGRAD && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD &&
+                 ful__winograd_takes_maps(&op->to_y, n_max) && ful__winograd_takes_maps(&op->to_dx, n_max);
 }
 
 static void plan_patches(conv_op *op, int n_max)
@@ -208,7 +210,7 @@ static ful_status plan(ful__op *base, int n_max, bool train)
         ful__pointwise_init(&op->pointwise, spec.x, spec.y, n_max, spec.train);
         ful__pointwise_need(&op->pointwise, &base->need);
     } else {
-        plan_winograd(op, n_max);
+        plan_winograd(op, n_max, spec.train);
         plan_patches(op, n_max);
         plan_strips(op, n_max);
     }
@@ -279,11 +281,20 @@ static ful__conv_run forward_run(const conv_op *op, const ful__run *run)
                            .scratch = run->scratch};
 }
 
+/* With the neighbours' work on its maps, where there is some. */
+static void apply_winograd(const ful__winograd *plan, const ful__conv_run *r, const ful__run *run)
+{
+    if (run->before || run->after)
+        ful__winograd_apply_maps(plan, r, run->before, run->after);
+    else
+        ful__winograd_apply(plan, r);
+}
+
 static int64_t forward_winograd(const conv_op *op, const ful__run *run)
 {
     const ful__conv_run r = forward_run(op, run);
     if (run->repack) ful__winograd_pack(&op->to_y, run->w[0], false, our_packed(op, run, FUL__DNNL_FWD));
-    ful__winograd_apply(&op->to_y, &r);
+    apply_winograd(&op->to_y, &r, run);
     return ful__winograd_macs(&op->to_y);
 }
 
@@ -307,8 +318,8 @@ static void backward_x_winograd(const conv_op *op, const ful__run *run)
 {
     float *u = our_packed(op, run, FUL__DNNL_BWD_X);
     const ful__conv_run r = {.n = run->n, .x = run->dy, .packed = u, .y = run->dx[0], .scratch = run->scratch};
-    if (run->repack) ful__winograd_pack(&op->to_dx, run->w[0], true, u);
-    ful__winograd_apply(&op->to_dx, &r);
+    if (run->repack && r.y) ful__winograd_pack(&op->to_dx, run->w[0], true, u);
+    apply_winograd(&op->to_dx, &r, run);
 }
 
 static void backward_x_strips(const conv_op *op, const ful__run *run)
@@ -366,7 +377,7 @@ static ful_status backward(ful__op *base, const ful__run *run)
     r.dx = run->dx[0];
     r.dw = run->dw ? run->dw[0] : NULL;
     r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
-    if (r.dx && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
+    if ((r.dx || run->before) && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
         backward_x_winograd(op, run);
         r.dx = NULL;
     }

@@ -285,6 +285,75 @@ void ful__winograd_apply(const ful__winograd *plan, const ful__conv_run *run)
     ful__parallel_for(p.pieces, apply_piece, &p);
 }
 
+/* Map by map ------------------------------------------------------------------------------------------------------------- */
+
+/* Floats of x, of y, of the images that are taken at once, so that they stay in the second-level cache. */
+enum { TOGETHER_FLOATS = 1 << 15 };
+
+typedef struct by_maps {
+    const ful__winograd *plan;
+    const ful__conv_run *run;
+    const ful__map_work *before, *after;
+    int64_t chunks, step, together;
+    bool by_place; /* whose scratch a piece takes: that of its own number, else the thread's */
+} by_maps;
+
+bool ful__winograd_takes_maps(const ful__winograd *plan, int n)
+{
+    const int64_t chunks = ful__map_chunks(n);
+    return ful__winograd_packed_bytes(plan) <= FILTERS_BYTES && tiles_of(plan, (int)(n / chunks)) >= ROWS &&
+           2 * plan->pieces <= chunks;
+}
+
+static void neighbour(const ful__map_work *w, ful__maps *m, ful_shape s)
+{
+    if (!w) return;
+    m->row_end = (int64_t)s.h * s.w;
+    m->group_end = s.c / ful__block();
+    w->fn(w->op, w->run, m);
+}
+
+static void apply_images(const by_maps *p, ful__maps *m, float *scratch)
+{
+    const ful__winograd *plan = p->plan;
+    ful__conv_run r = *p->run;
+    neighbour(p->before, m, plan->x);
+    if (!r.y) return;
+    r.n = (int)(m->image_end - m->image);
+    r.x += m->image * ful__count(plan->x);
+    r.y += m->image * ful__count(plan->y);
+    if (r.residual) r.residual += m->image * ful__count(plan->y);
+    r.scratch = scratch;
+    ful__winograd_apply(plan, &r);
+    neighbour(p->after, m, plan->y);
+}
+
+static void maps_piece(void *ctx, int64_t piece, int thread)
+{
+    const by_maps *p = ctx;
+    float *scratch = (float *)p->run->scratch + (p->by_place ? piece : thread) * areas_of(p->plan, false).all;
+    for (int64_t chunk = piece; chunk < p->chunks; chunk += p->step) {
+        ful__maps m = {.chunk = chunk};
+        int64_t end;
+        ful__share(p->run->n, p->chunks, chunk, &m.image, &end);
+        for (; m.image < end; m.image = m.image_end) {
+            m.image_end = end - m.image < p->together ? end : m.image + p->together;
+            apply_images(p, &m, scratch);
+        }
+    }
+}
+
+void ful__winograd_apply_maps(const ful__winograd *plan, const ful__conv_run *run, const ful__map_work *before,
+                              const ful__map_work *after)
+{
+    const int64_t x = ful__count(plan->x), y = ful__count(plan->y), image = x > y ? x : y;
+    by_maps p = {.plan = plan, .run = run, .before = before, .after = after, .chunks = ful__map_chunks(run->n)};
+    p.by_place = plan->pieces < ful_threads_get();
+    p.step = p.by_place && plan->pieces < p.chunks ? plan->pieces : p.chunks;
+    p.together = image < TOGETHER_FLOATS ? TOGETHER_FLOATS / image : 1;
+    ful__parallel_for(p.step, maps_piece, &p);
+}
+
 /* Weights ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct packing {

@@ -45,6 +45,14 @@ void ful__winograd_pack(const ful__winograd *plan, const float *w, bool dx, floa
 
 void ful__winograd_apply(const ful__winograd *plan, const ful__conv_run *run);
 
+/* Whether training may go map by map (op.h), in batches of n: there are tiles enough in a share of the images, weights that
+ * stay in the cache, and shares enough for the threads. */
+bool ful__winograd_takes_maps(const ful__winograd *plan, int n);
+/* The same as apply, some images at a time, with the neighbours' work on the maps of x and of y; NULL: none. run->y NULL: the
+ * work on x alone. */
+void ful__winograd_apply_maps(const ful__winograd *plan, const ful__conv_run *run, const ful__map_work *before,
+                              const ful__map_work *after);
+
 /* dw += */
 void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch);
 

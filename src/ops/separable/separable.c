@@ -7,8 +7,8 @@
  *   packed   depthwise [c/B][k*k][B] | pointwise: panels [c][N B] of N = 2 blocks side by side, the last one alone where their
  * number is odd
  *
- * Pieces share the rows, or, where weights are larger than what the rows hold, the output channels too: each such piece makes
- * mid for itself, which is little work, and leaves the weights of the others alone. No bit depends on the cut.
+ * Pieces share the rows, or, where these have too few pixels, the output channels: each such piece makes mid for itself, and
+ * leaves the weights of the others alone. No bit depends on the cut.
  */
 #include "ops/separable/separable.h"
 
@@ -29,9 +29,9 @@ enum { SEP_MID_FLOATS = 1 << 14, SEP_TILE_FLOATS = 1 << 12, SEP_TILE_PIXELS = 16
 /* More weights than the second-level cache holds are not read again by every tile. */
 enum { SEP_WEIGHTS_MAX = 1 << 18 };
 
-/* Pieces a thread gets of a run; multiply-accumulates that are worth one, however small; pixels a thread should have, so that
+/* Pieces a thread gets of a run; multiply-accumulates that are worth one, however small; pixels that one should have, so that
  * reading all weights for them is little beside the multiplications. */
-enum { SEP_PIECES = 4, SEP_PIECE_MACS = 1 << 18, SEP_THREAD_PIXELS = 8 };
+enum { SEP_PIECES = 4, SEP_PIECE_MACS = 1 << 18, SEP_PIECE_PIXELS = 8 };
 
 typedef struct sep_op {
     ful__op base;
@@ -263,23 +263,32 @@ static void work_piece(void *ctx, int64_t piece, int thread)
     }
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Small pieces, so that threads of unlike speed end together, and as many for each thread. */
+static int64_t row_pieces(const sep_pass *p, int64_t threads)
+{
+    const int64_t pixels = p->rows * p->s->mid.w, mid = pixels * p->s->mid.c;
+    const int64_t tiles = mid / SEP_TILE_FLOATS, work = mid * p->s->base.y.c / SEP_PIECE_MACS;
+    const int64_t most = least(least(SEP_PIECES * threads, pixels / SEP_PIECE_PIXELS), p->rows);
+    const int64_t pieces = least(tiles > work ? tiles : work, most) / threads * threads;
+    return threads > 1 && pieces > threads ? pieces : least(threads, p->rows);
+}
+
 static void cut(sep_pass *p)
 {
     const int64_t threads = ful__parallel_active() ? 1 : ful_threads_get();
     p->rows = (int64_t)p->run->n * p->s->mid.h;
     p->panels = panels_of(p->s);
-    p->row_pieces = threads < p->rows ? threads : p->rows;
-    p->panel_pieces = 1;
-    if (threads > 1) { /* small pieces, so that threads of unlike speed end together */
-        const int64_t mid = p->rows * p->s->mid.w * p->s->mid.c, most = SEP_PIECES * threads;
-        int64_t tiles = mid / SEP_TILE_FLOATS;
-        const int64_t work = mid * p->s->base.y.c / SEP_PIECE_MACS;
-        if (tiles < work) tiles = work < p->rows ? work : p->rows;
-        if (tiles > threads) p->row_pieces = tiles < most ? tiles / threads * threads : most;
-    }
-    if (p->rows * p->s->mid.w < threads * SEP_THREAD_PIXELS) {
-        p->panel_pieces = threads < p->panels ? threads : p->panels;
-        p->row_pieces = threads / p->panel_pieces < p->rows ? threads / p->panel_pieces : p->rows;
+    if (p->rows * p->s->mid.w < threads * SEP_PIECE_PIXELS) {
+        p->panel_pieces = least(threads, p->panels);
+        p->row_pieces = least(threads / p->panel_pieces, p->rows);
+    } else {
+        p->panel_pieces = 1;
+        p->row_pieces = row_pieces(p, threads);
     }
 }
 

@@ -29,6 +29,7 @@ typedef struct conv_op {
     ful__depthwise depthwise;
     ful__pointwise pointwise;
     ful__winograd to_y, to_dx;
+    bool dw_along; /* Winograd's dw with dx, map by map */
     ful__patches patches;
     ful__strips strips[FUL__DNNL_PASSES];
     size_t packed_at[2]; /* our packed weights of forward and of dx, in bytes */
@@ -149,6 +150,10 @@ static void plan_winograd(conv_op *op, int n_max, bool train)
     }
     need->maps = train && op->by[FUL__DNNL_FWD] == ON_WINOGRAD && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD &&
                  ful__winograd_takes_maps(&op->to_y, n_max) && ful__winograd_takes_maps(&op->to_dx, n_max);
+    op->dw_along = need->maps && !op->attr.conv.bias && op->by[FUL__DNNL_BWD_W] == ON_WINOGRAD &&
+                   ful__winograd_grad_takes_maps(&op->to_y);
+    if (op->dw_along)
+        need->scratch_fixed = larger(need->scratch_fixed, ful__winograd_back_scratch_bytes(&op->to_dx, &op->to_y));
 }
 
 static void plan_patches(conv_op *op, int n_max)
@@ -314,12 +319,16 @@ static int64_t forward_strips(const conv_op *op, const ful__run *run)
     return ful__strips_macs(&op->strips[FUL__DNNL_FWD]);
 }
 
-static void backward_x_winograd(const conv_op *op, const ful__run *run)
+/* dx, and dw where that goes along. */
+static void backward_winograd(const conv_op *op, const ful__run *run, float *dw)
 {
     float *u = our_packed(op, run, FUL__DNNL_BWD_X);
     const ful__conv_run r = {.n = run->n, .x = run->dy, .packed = u, .y = run->dx[0], .scratch = run->scratch};
     if (run->repack && r.y) ful__winograd_pack(&op->to_dx, run->w[0], true, u);
-    apply_winograd(&op->to_dx, &r, run);
+    if (op->dw_along && dw)
+        ful__winograd_back_maps(&op->to_dx, &op->to_y, &r, run->x[0], dw, run->before, run->after);
+    else
+        apply_winograd(&op->to_dx, &r, run);
 }
 
 static void backward_x_strips(const conv_op *op, const ful__run *run)
@@ -377,9 +386,10 @@ static ful_status backward(ful__op *base, const ful__run *run)
     r.dx = run->dx[0];
     r.dw = run->dw ? run->dw[0] : NULL;
     r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
-    if ((r.dx || run->before) && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
-        backward_x_winograd(op, run);
+    if ((r.dx || run->before || op->dw_along) && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
+        backward_winograd(op, run, r.dw);
         r.dx = NULL;
+        if (op->dw_along) r.dw = NULL;
     }
     if (r.dx && op->by[FUL__DNNL_BWD_X] == ON_STRIPS) {
         backward_x_strips(op, run);

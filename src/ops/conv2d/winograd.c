@@ -285,75 +285,6 @@ void ful__winograd_apply(const ful__winograd *plan, const ful__conv_run *run)
     ful__parallel_for(p.pieces, apply_piece, &p);
 }
 
-/* Map by map ------------------------------------------------------------------------------------------------------------- */
-
-/* Floats of x, of y, of the images that are taken at once, so that they stay in the second-level cache. */
-enum { TOGETHER_FLOATS = 1 << 15 };
-
-typedef struct by_maps {
-    const ful__winograd *plan;
-    const ful__conv_run *run;
-    const ful__map_work *before, *after;
-    int64_t chunks, step, together;
-    bool by_place; /* whose scratch a piece takes: that of its own number, else the thread's */
-} by_maps;
-
-bool ful__winograd_takes_maps(const ful__winograd *plan, int n)
-{
-    const int64_t chunks = ful__map_chunks(n);
-    return ful__winograd_packed_bytes(plan) <= FILTERS_BYTES && tiles_of(plan, (int)(n / chunks)) >= ROWS &&
-           2 * plan->pieces <= chunks;
-}
-
-static void neighbour(const ful__map_work *w, ful__maps *m, ful_shape s)
-{
-    if (!w) return;
-    m->row_end = (int64_t)s.h * s.w;
-    m->group_end = s.c / ful__block();
-    w->fn(w->op, w->run, m);
-}
-
-static void apply_images(const by_maps *p, ful__maps *m, float *scratch)
-{
-    const ful__winograd *plan = p->plan;
-    ful__conv_run r = *p->run;
-    neighbour(p->before, m, plan->x);
-    if (!r.y) return;
-    r.n = (int)(m->image_end - m->image);
-    r.x += m->image * ful__count(plan->x);
-    r.y += m->image * ful__count(plan->y);
-    if (r.residual) r.residual += m->image * ful__count(plan->y);
-    r.scratch = scratch;
-    ful__winograd_apply(plan, &r);
-    neighbour(p->after, m, plan->y);
-}
-
-static void maps_piece(void *ctx, int64_t piece, int thread)
-{
-    const by_maps *p = ctx;
-    float *scratch = (float *)p->run->scratch + (p->by_place ? piece : thread) * areas_of(p->plan, false).all;
-    for (int64_t chunk = piece; chunk < p->chunks; chunk += p->step) {
-        ful__maps m = {.chunk = chunk};
-        int64_t end;
-        ful__share(p->run->n, p->chunks, chunk, &m.image, &end);
-        for (; m.image < end; m.image = m.image_end) {
-            m.image_end = end - m.image < p->together ? end : m.image + p->together;
-            apply_images(p, &m, scratch);
-        }
-    }
-}
-
-void ful__winograd_apply_maps(const ful__winograd *plan, const ful__conv_run *run, const ful__map_work *before,
-                              const ful__map_work *after)
-{
-    const int64_t x = ful__count(plan->x), y = ful__count(plan->y), image = x > y ? x : y;
-    by_maps p = {.plan = plan, .run = run, .before = before, .after = after, .chunks = ful__map_chunks(run->n)};
-    p.by_place = plan->pieces < ful_threads_get();
-    p.step = p.by_place && plan->pieces < p.chunks ? plan->pieces : p.chunks;
-    p.together = image < TOGETHER_FLOATS ? TOGETHER_FLOATS / image : 1;
-    ful__parallel_for(p.step, maps_piece, &p);
-}
-
 /* Weights ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct packing {
@@ -388,22 +319,18 @@ void ful__winograd_pack(const ful__winograd *plan, const float *w, bool dx, floa
 
 /* Gradient of the weights ------------------------------------------------------------------------------------------------ */
 
-static void grad_piece(void *ctx, int64_t piece, int thread)
+/* dU, behind V and E in `area`, (+)= what tiles first … end - 1 of the images at x and dy give. */
+static void sum_tiles(const pass *p, int64_t first, int64_t end, const float *x, const float *dy, float *area, bool add)
 {
-    (void)thread;
-    const pass *p = ctx;
     const ful__winograd *plan = p->plan;
     const ful__blocked_outer_fn product = ful__blocked_multiply_outer();
     const int64_t lanes = p->kernels->lanes, block = plan->tiles * lanes;
-    float *v = p->scratch + piece * p->areas.all, *e = v + FREQUENCIES * p->areas.v_spread;
-    float *du = e + FREQUENCIES * p->areas.m_spread;
+    float *v = area, *e = v + FREQUENCIES * p->areas.v_spread, *du = e + FREQUENCIES * p->areas.m_spread;
     hand h;
-    int64_t first, end;
-    ful__share(p->tiles, p->pieces, piece, &first, &end);
-    for (int64_t tile = first; tile < end; tile += h.count) {
+    for (int64_t tile = first; tile < end; tile += h.count, add = true) {
         take_hand(plan, p->kernels->lanes, tile, end, &h);
-        take_input(plan, p->kernels, &h, p->x, v, p->areas.v_spread);
-        take_gradient(plan, p->kernels, &h, p->dy, e, p->areas.m_spread);
+        take_input(plan, p->kernels, &h, x, v, p->areas.v_spread);
+        take_gradient(plan, p->kernels, &h, dy, e, p->areas.m_spread);
         for (int f = 0; f < FREQUENCIES; f++) {
             const ful__blocked_outer outer = {.v = v + f * p->areas.v_spread,
                                               .e = e + f * p->areas.m_spread,
@@ -414,10 +341,19 @@ static void grad_piece(void *ctx, int64_t piece, int thread)
                                               .v_blocks = (int)(plan->x.c / lanes),
                                               .e_blocks = (int)(plan->y.c / lanes),
                                               .rows = h.count,
-                                              .add = tile > first};
+                                              .add = add};
             product(&outer);
         }
     }
+}
+
+static void grad_piece(void *ctx, int64_t piece, int thread)
+{
+    (void)thread;
+    const pass *p = ctx;
+    int64_t first, end;
+    ful__share(p->tiles, p->pieces, piece, &first, &end);
+    sum_tiles(p, first, end, p->x, p->dy, p->scratch + piece * p->areas.all, false);
 }
 
 /* dw of one block of input channels times one of output channels. */
@@ -435,6 +371,12 @@ static void grad_filters(void *ctx, int64_t square, int thread)
     p->kernels->add_filters(dg, p->dw + (o0 * in + c0) * 9, in * 9);
 }
 
+/* dw += from the pieces' dU. */
+static void add_pieces(pass *p)
+{
+    ful__parallel_for(p->plan->x.c / p->kernels->lanes * (p->plan->y.c / p->kernels->lanes), grad_filters, p);
+}
+
 void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch)
 {
     pass p = begin(plan, n, scratch, true);
@@ -442,5 +384,140 @@ void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const 
     p.dy = dy;
     p.dw = dw;
     ful__parallel_for(p.pieces, grad_piece, &p);
-    ful__parallel_for(plan->x.c / p.kernels->lanes * (plan->y.c / p.kernels->lanes), grad_filters, &p);
+    add_pieces(&p);
+}
+
+/* Map by map ------------------------------------------------------------------------------------------------------------- */
+
+/* Floats of x, of y, of the images that are taken at once, so that they stay in the second-level cache. */
+enum { TOGETHER_FLOATS = 1 << 15 };
+
+typedef struct by_maps {
+    const ful__winograd *plan;
+    const ful__conv_run *run;
+    const ful__map_work *before, *after;
+    const pass *grad; /* dw is taken along; NULL: it is not */
+    int64_t chunks, step, together;
+    bool by_place; /* whose scratch a piece takes: that of its own number, else the thread's */
+    float *near;   /* room for each piece's maps of x, which are not stored; NULL: they are */
+} by_maps;
+
+static int64_t together(const ful__winograd *plan)
+{
+    const int64_t x = ful__count(plan->x), y = ful__count(plan->y), image = x > y ? x : y;
+    return image < TOGETHER_FLOATS ? TOGETHER_FLOATS / image : 1;
+}
+
+bool ful__winograd_takes_maps(const ful__winograd *plan, int n)
+{
+    const int64_t chunks = ful__map_chunks(n);
+    return ful__winograd_packed_bytes(plan) <= FILTERS_BYTES && tiles_of(plan, (int)(n / chunks)) >= ROWS &&
+           2 * plan->pieces <= chunks;
+}
+
+bool ful__winograd_grad_takes_maps(const ful__winograd *plan)
+{
+    return 2 * ful__winograd_packed_bytes(plan) <= FILTERS_BYTES;
+}
+
+size_t ful__winograd_back_scratch_bytes(const ful__winograd *to_dx, const ful__winograd *to_y)
+{
+    return ful__winograd_scratch_bytes(to_dx, false) + ful__winograd_scratch_bytes(to_y, true) +
+           (size_t)(to_dx->pieces * together(to_dx) * ful__count(to_dx->x)) * sizeof(float);
+}
+
+static void neighbour(const ful__map_work *w, ful__maps *m, ful_shape s)
+{
+    if (!w) return;
+    m->row_end = (int64_t)s.h * s.w;
+    m->group_end = s.c / ful__block();
+    w->fn(w->op, w->run, m);
+}
+
+/* Has the maps of x made, image by image where they are near, so that they lie as in the tensor; returns where they begin. */
+static const float *make_maps(const by_maps *p, const ful__maps *m, int64_t piece)
+{
+    const ful_shape s = p->plan->x;
+    const int64_t image = ful__count(s);
+    float *near = p->near ? p->near + piece * p->together * image : NULL;
+    ful__maps part = *m;
+    if (!near) {
+        neighbour(p->before, &part, s);
+        return p->run->x + m->image * image;
+    }
+    part.near_block = (int64_t)s.h * s.w * ful__block();
+    for (; part.image < m->image_end; part.image++) {
+        part.image_end = part.image + 1;
+        part.near = near + (part.image - m->image) * image;
+        neighbour(p->before, &part, s);
+    }
+    return near;
+}
+
+static void apply_images(const by_maps *p, const ful__maps *m, const float *x, float *scratch)
+{
+    const ful__winograd *plan = p->plan;
+    ful__conv_run r = *p->run;
+    r.n = (int)(m->image_end - m->image);
+    r.x = x;
+    r.y += m->image * ful__count(plan->y);
+    if (r.residual) r.residual += m->image * ful__count(plan->y);
+    r.scratch = scratch;
+    ful__winograd_apply(plan, &r);
+}
+
+static void grad_images(const pass *p, const ful__maps *m, const float *dy, int64_t piece, bool add)
+{
+    const ful__winograd *plan = p->plan;
+    sum_tiles(p, 0, tiles_of(plan, (int)(m->image_end - m->image)), p->x + m->image * ful__count(plan->x), dy,
+              p->scratch + piece * p->areas.all, add);
+}
+
+static void maps_piece(void *ctx, int64_t piece, int thread)
+{
+    const by_maps *p = ctx;
+    float *scratch = (float *)p->run->scratch + (p->by_place ? piece : thread) * areas_of(p->plan, false).all;
+    for (int64_t chunk = piece; chunk < p->chunks; chunk += p->step) {
+        ful__maps m = {.chunk = chunk};
+        int64_t begin, end;
+        ful__share(p->run->n, p->chunks, chunk, &begin, &end);
+        for (m.image = begin; m.image < end; m.image = m.image_end) {
+            m.image_end = end - m.image < p->together ? end : m.image + p->together;
+            const float *x = make_maps(p, &m, piece);
+            if (p->grad) grad_images(p->grad, &m, x, piece, chunk > piece || m.image > begin);
+            if (!p->run->y) continue;
+            apply_images(p, &m, x, scratch);
+            neighbour(p->after, &m, p->plan->y);
+        }
+    }
+}
+
+static void run_maps(by_maps *p)
+{
+    const int64_t places = p->plan->pieces;
+    p->chunks = ful__map_chunks(p->run->n);
+    p->by_place = p->grad || places < ful_threads_get();
+    p->step = p->by_place && places < p->chunks ? places : p->chunks;
+    p->together = together(p->plan);
+    ful__parallel_for(p->step, maps_piece, p);
+}
+
+void ful__winograd_apply_maps(const ful__winograd *plan, const ful__conv_run *run, const ful__map_work *before,
+                              const ful__map_work *after)
+{
+    by_maps p = {.plan = plan, .run = run, .before = before, .after = after};
+    run_maps(&p);
+}
+
+void ful__winograd_back_maps(const ful__winograd *to_dx, const ful__winograd *to_y, const ful__conv_run *run, const float *x,
+                             float *dw, const ful__map_work *before, const ful__map_work *after)
+{
+    pass grad = begin(to_y, run->n, (float *)run->scratch + to_dx->pieces * areas_of(to_dx, false).all, true);
+    grad.x = x;
+    grad.dw = dw;
+    by_maps p = {.plan = to_dx, .run = run, .before = before, .after = after, .grad = &grad};
+    if (before && !before->store) p.near = grad.scratch + to_y->pieces * grad.areas.all;
+    run_maps(&p);
+    grad.pieces = (int)p.step;
+    add_pieces(&grad);
 }

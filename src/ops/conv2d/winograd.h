@@ -53,6 +53,14 @@ bool ful__winograd_takes_maps(const ful__winograd *plan, int n);
 void ful__winograd_apply_maps(const ful__winograd *plan, const ful__conv_run *run, const ful__map_work *before,
                               const ful__map_work *after);
 
+/* Whether dw is better taken along with dx: all sums stay in the cache. */
+bool ful__winograd_grad_takes_maps(const ful__winograd *plan);
+size_t ful__winograd_back_scratch_bytes(const ful__winograd *to_dx, const ful__winograd *to_y);
+/* The same for backward, run going from dy to dx (NULL: dw alone), and dw += of each image while its dy is in the cache, where
+ * alone it is unless before->store says so. */
+void ful__winograd_back_maps(const ful__winograd *to_dx, const ful__winograd *to_y, const ful__conv_run *run, const float *x,
+                             float *dw, const ful__map_work *before, const ful__map_work *after);
+
 /* dw += */
 void ful__winograd_grad(const ful__winograd *plan, int n, const float *x, const float *dy, float *dw, void *scratch);
 

@@ -6,6 +6,7 @@
  *   U        [36][out/(N B)][in][N B]        N = 2 blocks side by side where their number is even, else 1
  *   dU       [36][in][out], one for each piece
  *   scratch  for each piece: V | M or E | dU
+ *            backward map by map: for each piece V | M of dx, for each V | E | dU of dw, for each the maps of dy in hand
  */
 #include "ops/conv2d/winograd.h"
 

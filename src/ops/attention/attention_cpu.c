@@ -7,7 +7,7 @@
  *
  *   dV += P^T dY,  dP = dY V^T,  dS = P (dP - rowsum(dY Y)) scale,  dQ += dS K,  dK += dS^T Q
  *
- * A piece of work is a block of queries of one head of one image in forward, all of one head of one image in backward. The
+ * A unit of work is a block of queries of one head of one image in forward, all of one head of one image in backward. The
  * right side of each product is packed into panels that lie in a piece, because slices of rows far apart fight for few sets of
  * the cache.
  *

@@ -386,7 +386,7 @@ static ful_status backward(ful__op *base, const ful__run *run)
     r.dx = run->dx[0];
     r.dw = run->dw ? run->dw[0] : NULL;
     r.db = run->dw && op->attr.conv.bias ? run->dw[1] : NULL;
-    if ((r.dx || run->before || op->dw_along) && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
+    if ((r.dx || run->before || (op->dw_along && r.dw)) && op->by[FUL__DNNL_BWD_X] == ON_WINOGRAD) {
         backward_winograd(op, run, r.dw);
         r.dx = NULL;
         if (op->dw_along) r.dw = NULL;

@@ -371,8 +371,7 @@ static at_ahead look_ahead(const at_pass *p, int64_t unit)
         add_ahead(&a, (matrix){(float *)p->run->dy + out, at->d});
         for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0));
     }
-    const int64_t tiles = products * ((at->tokens + TILE_ROWS_MAX - 1) / TILE_ROWS_MAX);
-    a.share = (a.matrices * a.rows + tiles - 1) / tiles;
+    a.share = ful__divide_up(a.matrices * a.rows, products * ful__divide_up(at->tokens, TILE_ROWS_MAX));
     return a;
 }
 

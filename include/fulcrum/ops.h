@@ -124,12 +124,13 @@ typedef struct ful_transpose_attr {
 /*
  * Multi-head self-attention of the positions of an image on each other (Vaswani et al. 2017), by blocks, so that no table of
  * positions x positions exists (Dao et al. 2022). x: 3d channels, the queries, keys and values of all heads, each head after
- * head; y: d channels. Scores are scaled by 1/sqrt(d/heads). MACs: 2 t^2 d for t positions.
+ * head; y: d channels. Scores are scaled by 1/sqrt(d/heads). MACs: 2 t q d for q queries of t positions.
  */
 typedef struct ful_attention_attr {
     int heads;    /* 3 x heads divides the channels; a head is at most 256 wide (default 1) */
     bool qk_norm; /* layer norm of each head's query and key, with weights of its own (Dehghani et al. 2023) (default false) */
     float eps;    /* of qk_norm (default 1e-6) */
+    int queries;  /* only the first so many positions ask, and y has as many, 1 x queries; 0: all, y like x (default 0) */
 } ful_attention_attr;
 /* With qk_norm: q_norm.weight, q_norm.bias, k_norm.weight, k_norm.bias, each [d/heads], for all heads. */
 FUL_API void ful_attention_defaults(ful_attention_attr *attr);

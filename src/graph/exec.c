@@ -35,10 +35,11 @@ static ful_status list_params(ful__program *p)
     return FUL_OK;
 }
 
-/* Room for all the passes may add: two reorders a node and one at the end; a gradient and a sum for each input of a step. */
+/* Room for all the passes may add: a step for each input of a node, of which either may be a reorder, and one at the end; a
+ * gradient and a sum for each input of a step. */
 static ful_status make_room(ful__program *p)
 {
-    const size_t nodes = (size_t)p->graph->count, steps = 1 + nodes * (1 + FUL__X_MAX);
+    const size_t nodes = (size_t)p->graph->count * (1 + FUL__X_MAX), steps = 1 + nodes * (1 + FUL__X_MAX);
     FUL_TRY(ful__calloc(&p->steps, nodes, sizeof *p->steps, "the steps of an executor"));
     return ful__calloc(&p->tensors, nodes + steps + 2 * FUL__X_MAX * steps + 2, sizeof *p->tensors,
                        "the tensors of an executor");

@@ -2,9 +2,11 @@
 /*
  * From nodes to steps. Training: batch-norm (+ add) (+ activation) is one step. Inference: convolution + batch-norm (+ add)
  * (+ activation) is one step with folded weights, so is one that is depthwise with the pointwise one behind it, and dropout,
- * the identity there, disappears. A node is swallowed only if what follows is its one consumer. Nodes the output does not
- * depend on give no step.
+ * the identity there, disappears. Values of which one position alone is read (narrow.c) are made at that position only, both
+ * ways, and what takes it from them disappears. A node is swallowed only if what follows is its one consumer. Nodes the output
+ * does not depend on give no step.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "core/error.h"
@@ -19,12 +21,13 @@ typedef struct fuser {
     const ful_graph *g;
     ful_node output;
     struct fuser_node {
-        ful_node source; /* itself, or whose value it passes on unchanged */
+        ful_node source; /* itself, or whose value, as made, it passes on unchanged */
         int consumers;   /* 0: dead */
         bool swallowed;
         int tensor;
         ful__fused fused; /* the chain that ends here */
     } * nodes;
+    int *at; /* by node: the one position made, FUL__EVERYWHERE: all */
 } fuser;
 
 const ful__fused ful__nothing_fused = {
@@ -35,13 +38,30 @@ static bool fusing(const fuser *f)
     return !(f->p->spec.off & FUL__EXEC_NO_FUSE);
 }
 
+static bool narrow(const fuser *f, ful_node i)
+{
+    return f->at[i] >= 0;
+}
+
+static bool passes_on(const fuser *f, const ful__node *node)
+{
+    if (!fusing(f)) return false;
+    if (node->type == &ful__op_dropout) return !f->p->spec.train;
+    return node->type == &ful__op_take && narrow(f, f->nodes[node->x[0]].source);
+}
+
+static ful_shape shape_of(const fuser *f, ful_node i)
+{
+    const ful_shape all = f->g->nodes[i].shape;
+    return narrow(f, i) ? (ful_shape){1, 1, all.c} : all;
+}
+
 /* Consumers of each value, counted from the output backwards through what is alive. */
 static void find_live(fuser *f)
 {
     for (ful_node i = 0; i < f->g->count; i++) {
         const ful__node *node = &f->g->nodes[i];
-        const bool identity = !f->p->spec.train && fusing(f) && node->type == &ful__op_dropout && i != f->output;
-        f->nodes[i].source = identity ? f->nodes[node->x[0]].source : i;
+        f->nodes[i].source = i != f->output && passes_on(f, node) ? f->nodes[node->x[0]].source : i;
         f->nodes[i].fused = ful__nothing_fused;
     }
     f->nodes[f->output].consumers = 1;
@@ -126,13 +146,20 @@ static void match(fuser *f, ful_node i)
     }
 }
 
-static ful_status create_op(fuser *f, ful_node i, const ful_node *x, int n_x, ful__op **out)
+static ful_status create_plain(const fuser *f, ful_node i, const ful_shape *shape, int n_x, ful__op **out)
+{
+    const ful__node *node = &f->g->nodes[i];
+    if (node->type != &ful__op_attention || !narrow(f, i)) return node->type->create(node->name, node->attr, shape, n_x, out);
+    ful_attention_attr attr = *(const ful_attention_attr *)node->attr;
+    attr.queries = 1;
+    return node->type->create(node->name, &attr, shape, n_x, out);
+}
+
+static ful_status create_op(fuser *f, ful_node i, const ful_shape *shape, int n_x, ful__op **out)
 {
     const ful_graph *g = f->g;
     const ful__fused *chain = &f->nodes[i].fused;
-    ful_shape shape[FUL__X_MAX];
-    for (int k = 0; k < n_x; k++) shape[k] = g->nodes[x[k]].shape;
-    if (chain->norm < 0) return g->nodes[i].type->create(g->nodes[i].name, g->nodes[i].attr, shape, n_x, out);
+    if (chain->norm < 0) return create_plain(f, i, shape, n_x, out);
     if (chain->conv < 0) {
         ful_batchnorm_attr attr = *(const ful_batchnorm_attr *)g->nodes[chain->norm].attr;
         attr.act = chain->act_kind;
@@ -148,6 +175,32 @@ static ful_status create_op(fuser *f, ful_node i, const ful_node *x, int n_x, fu
     return ful__op_separable.create(g->nodes[chain->conv].name, &attr, shape, n_x, out);
 }
 
+/* A step that gives value i, or what is no node's where i is -1. */
+static ful__step *add_step(fuser *f, ful__op *op, ful_node i)
+{
+    ful__step *step = &f->p->steps[f->p->n_steps++];
+    *step = (ful__step){.op = op, .node = i, .fused = ful__nothing_fused};
+    step->y = ful__program_tensor(f->p, op->y, FUL__NHWC);
+    return step;
+}
+
+/* The tensor of value x as node i reads it: where i is made at one position and x at all of them, that one. */
+static ful_status operand(fuser *f, ful_node i, ful_node x, ful_shape *shape, int *out)
+{
+    *shape = shape_of(f, x);
+    *out = f->nodes[x].tensor;
+    if (!narrow(f, i) || narrow(f, x) || f->g->nodes[i].type == &ful__op_attention) return FUL_OK;
+    char name[FUL__OP_NAME_MAX];
+    ful__op *op;
+    snprintf(name, sizeof name, "take.%d", *out);
+    FUL_TRY(ful__op_take.create(name, &(ful_take_attr){.position = f->at[i]}, shape, 1, &op));
+    ful__step *step = add_step(f, op, -1);
+    step->x[0] = *out;
+    *out = step->y;
+    *shape = op->y;
+    return FUL_OK;
+}
+
 static ful_status emit(fuser *f, ful_node i)
 {
     const ful_graph *g = f->g;
@@ -156,20 +209,20 @@ static ful_status emit(fuser *f, ful_node i)
                            : chain->conv >= 0    ? chain->conv
                            : chain->norm >= 0    ? chain->norm
                                                  : i;
-    ful_node x[FUL__X_MAX];
-    int n_x = g->nodes[first].n_x;
-    for (int k = 0; k < n_x; k++) x[k] = f->nodes[g->nodes[first].x[k]].source;
-    if (chain->add >= 0) x[n_x++] = chain->residual;
-
-    ful__step *step = &f->p->steps[f->p->n_steps];
-    memset(step, 0, sizeof *step);
-    FUL_TRY(create_op(f, i, x, n_x, &step->op));
-    f->p->n_steps++;
-    step->node = i;
+    ful_shape shape[FUL__X_MAX];
+    int x[FUL__X_MAX], n_x = g->nodes[first].n_x;
+    for (int k = 0; k < n_x; k++) FUL_TRY(operand(f, i, f->nodes[g->nodes[first].x[k]].source, &shape[k], &x[k]));
+    if (chain->add >= 0) {
+        FUL_TRY(operand(f, i, chain->residual, &shape[n_x], &x[n_x]));
+        n_x++;
+    }
+    ful__op *op;
+    FUL_TRY(create_op(f, i, shape, n_x, &op));
+    ful__step *step = add_step(f, op, i);
     step->fused = *chain;
     step->param = f->p->first_param[first];
-    for (int k = 0; k < n_x; k++) step->x[k] = f->nodes[x[k]].tensor;
-    step->y = f->nodes[i].tensor = ful__program_tensor(f->p, g->nodes[i].shape, FUL__NHWC);
+    memcpy(step->x, x, sizeof x);
+    f->nodes[i].tensor = step->y;
     return FUL_OK;
 }
 
@@ -178,15 +231,22 @@ ful_status ful__program_fuse(ful__program *p)
     const ful_graph *g = p->graph;
     fuser f = {.p = p, .g = g, .output = g->output >= 0 ? g->output : g->count - 1};
     FUL_TRY(ful__calloc(&f.nodes, (size_t)g->count, sizeof *f.nodes, "the fusion pass"));
+    ful_status status = ful__calloc(&f.at, (size_t)g->count, sizeof *f.at, "the fusion pass");
+    if (status != FUL_OK) {
+        ful__free(f.nodes);
+        return status;
+    }
+    for (ful_node i = 0; i < g->count; i++) f.at[i] = FUL__EVERYWHERE;
+    if (fusing(&f)) ful__graph_narrow(g, f.output, p->spec.train, f.at);
     find_live(&f);
     if (fusing(&f))
         for (ful_node i = 1; i < g->count; i++)
-            if (f.nodes[i].consumers > 0) match(&f, i);
+            if (f.nodes[i].consumers > 0 && !narrow(&f, i)) match(&f, i);
     f.nodes[0].tensor = ful__program_tensor(p, g->nodes[0].shape, p->spec.x_layout);
-    ful_status status = FUL_OK;
     for (ful_node i = 1; i < g->count && status == FUL_OK; i++)
         if (f.nodes[i].consumers > 0 && !f.nodes[i].swallowed) status = emit(&f, i);
     p->output = f.nodes[f.output].tensor;
+    ful__free(f.at);
     ful__free(f.nodes);
     return status;
 }

@@ -27,4 +27,9 @@ struct ful_graph {
 ful_status ful__graph_add(ful_graph *g, const char *name, const ful__op_type *type, const void *attr, size_t attr_bytes,
                           const ful_node *x, int n_x, ful_node *out) FUL_CHECK_RESULT;
 
+/* For each node, the one position of its value that is read on the way to the output, and made; FUL__EVERYWHERE: all of them
+ * are. Of what the output does not depend on, some other negative. An output of -1 is the last node. */
+enum { FUL__EVERYWHERE = -1 };
+void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, int *at);
+
 #endif

@@ -43,7 +43,7 @@ extern const ful__fused ful__nothing_fused;
 
 typedef struct ful__step {
     ful__op *op;   /* owned */
-    ful_node node; /* whose value it gives; -1: a reorder */
+    ful_node node; /* whose value it gives; -1: a reorder, or one position of a value */
     ful__fused fused;
     int param; /* its first parameter in the executor's order; unused where the weights are folded */
     int x[FUL__X_MAX], y;

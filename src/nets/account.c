@@ -10,6 +10,8 @@
  *               trained, and again for the gradient of its input, if anything before it is trained; a frozen router
  *               costs its forward only
  *   rho_params = parameters of experts / all parameters
+ *
+ * All of it counts what the net is defined to do; macs_unread is how much of that an executor leaves out (ful__graph_narrow).
  */
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +107,21 @@ static void derive(ful_account *a, const double train[2])
     a->rho_params = share((double)a->params_experts, (double)a->params);
 }
 
+/* Every position of a value that is read at one of them costs the same. */
+static ful_status count_unread(const ful_graph *g, ful_account *a)
+{
+    int *at = NULL;
+    FUL_TRY(ful__calloc(&at, (size_t)g->count + 1, sizeof *at, "the account of a graph"));
+    if (g->count > 0) ful__graph_narrow(g, g->output, false, at);
+    for (int i = 1; i < g->count; i++) {
+        const ful__node *node = &g->nodes[i];
+        const int64_t positions = (int64_t)node->shape.h * node->shape.w;
+        if (at[i] >= 0) a->macs_unread += node->op->cost.macs / positions * (positions - 1);
+    }
+    ful__free(at);
+    return FUL_OK;
+}
+
 ful_status ful_graph_account(const ful_graph *g, ful_account *out)
 {
     FUL_FAIL_IF(!g || !out, FUL_ERR_ARG, "cannot account for a graph with graph or out NULL: both are needed");
@@ -112,7 +129,7 @@ ful_status ful_graph_account(const ful_graph *g, ful_account *out)
     node_facts *facts = NULL;
     double train[2] = {0, 0};
     FUL_TRY(ful__calloc(&facts, (size_t)g->count + 1, sizeof *facts, "the account of a graph"));
-    const ful_status status = ful__calloc(&out->layers, (size_t)g->count, sizeof *out->layers, "the account of a graph");
+    ful_status status = ful__calloc(&out->layers, (size_t)g->count, sizeof *out->layers, "the account of a graph");
     if (g->count > 0) find_live(g, facts);
     for (int i = 1; i < g->count && status == FUL_OK; i++) {
         const ful__node *node = &g->nodes[i];
@@ -123,6 +140,7 @@ ful_status ful_graph_account(const ful_graph *g, ful_account *out)
         add_layer(out, layer, node->op, factor, train);
     }
     derive(out, train);
+    if (status == FUL_OK) status = count_unread(g, out);
     ful__free(facts);
     return status;
 }

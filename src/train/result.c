@@ -94,6 +94,7 @@ static void add_account(ful__emitter *j, const ful_account *a, const ful__histor
     ful__emit_int(j, "routed", a->macs_routed);
     ful__emit_int(j, "one_expert", a->macs_one_expert);
     ful__emit_int(j, "all_experts", a->macs_all_experts);
+    ful__emit_int(j, "unread", a->macs_unread);
     ful__emit_real(j, "counted_forward_per_image", h->counted_macs);
     ful__emit_real(j, "counted_routed_per_image", h->counted_routed);
     ful__emit_close(j, '}');

@@ -157,6 +157,11 @@ static void add_rho(ful__str *s, const ful_account *a)
     ful__str_addf(s, "  B shared %s, R routers %s, X one expert %s, kX executed %s, EX all experts %s\n",
                   grouped(a->macs_shared, text[0]), grouped(a->macs_router, text[1]), grouped(a->macs_one_expert, text[2]),
                   grouped(a->macs_routed, text[3]), grouped(a->macs_all_experts, text[4]));
+    if (a->macs_unread > 0)
+        ful__str_addf(s,
+                      "  of B %s are not executed, because nothing reads what they give: in the last block, all tokens but the "
+                      "class token\n",
+                      grouped(a->macs_unread, text[0]));
     ful__str_addf(s, "  parameters %s, of them active for an image %s, in experts %s\n", grouped(a->params, text[0]),
                   grouped(a->params_active, text[1]), grouped(a->params_experts, text[2]));
 }
@@ -225,6 +230,7 @@ static void emit_rho(ful__emitter *j, const ful_account *a)
     ful__emit_int(j, "routed", a->macs_routed);
     ful__emit_int(j, "one_expert", a->macs_one_expert);
     ful__emit_int(j, "all_experts", a->macs_all_experts);
+    ful__emit_int(j, "unread", a->macs_unread);
     ful__emit_close(j, '}');
     ful__emit_open(j, "params", '{');
     ful__emit_int(j, "total", a->params);

@@ -321,6 +321,117 @@ static void test_fused_inference(void **state)
     for (int i = 0; i < FUSED_ACTS; i++) compare_inference(fused_acts[i]);
 }
 
+/* What may stand between a transformer block and the one position of it that is read. */
+typedef struct ending {
+    const char *about;
+    int position, takes, wide; /* takes, and steps of more than one position, that remain */
+    bool read_elsewhere, dropout, batchnorm, last;
+} ending;
+
+/* A transformer block, then one position of it. */
+static ful_status token_net(const ending *e, ful_graph **out)
+{
+    ful_graph *g = NULL;
+    ful_node x, y, z;
+    ful_layernorm_attr ln;
+    ful_linear_attr fc;
+    ful_batchnorm_attr bn;
+    ful_attention_attr attention;
+    ful_mlp_attr mlp;
+    ful_layernorm_defaults(&ln);
+    ful_linear_defaults(&fc);
+    ful_batchnorm_defaults(&bn);
+    ful_attention_defaults(&attention);
+    ful_mlp_defaults(&mlp);
+    attention.heads = 2;
+    attention.qk_norm = true;
+    mlp.hidden = 20;
+    const ful_act relu = FUL_ACT_RELU;
+    const ful_scale_attr scale = {.learnable = true, .value = 0.5f};
+    TRY(ful_graph_create(&g));
+    TRY(ful_graph_input(g, (ful_shape){2, 3, 12}, &x));
+    TRY(ful_graph_tokens(g, "tokens", x, &(ful_tokens_attr){true, FUL_POSITIONS_LEARNED}, &x));
+    TRY(ful_graph_layernorm(g, "norm1", x, &ln, &y));
+    fc.out_features = 36;
+    TRY(ful_graph_linear(g, "qkv", y, &fc, &y));
+    TRY(ful_graph_attention(g, "attention", y, &attention, &y));
+    fc.out_features = 12;
+    TRY(ful_graph_linear(g, "proj", y, &fc, &y));
+    TRY(ful_graph_scale(g, "scale", y, &scale, &y));
+    TRY(ful_graph_dropout(g, "path", y, &(ful_dropout_attr){.p = 0.3f, .whole_image = true}, &y));
+    TRY(ful_graph_add(g, "add1", x, y, &x));
+    TRY(ful_graph_layernorm(g, "norm2", x, &ln, &y));
+    TRY(ful_graph_mlp(g, "ffn", y, &mlp, &y));
+    if (e->dropout) TRY(ful_graph_dropout(g, "drop", y, &(ful_dropout_attr){.p = 0.3f}, &y));
+    TRY(ful_graph_add(g, "add2", x, y, &x));
+    if (e->batchnorm) {
+        TRY(ful_graph_batchnorm(g, "bn", x, &bn, &x));
+        TRY(ful_graph_act(g, "relu", x, relu, &x));
+    }
+    z = x;
+    TRY(ful_graph_take(g, "token", x, &(ful_take_attr){e->position}, &x));
+    if (e->read_elsewhere) {
+        TRY(ful_graph_global_avg_pool(g, "mean", z, &y));
+        TRY(ful_graph_add(g, "both", x, y, &x));
+    }
+    if (!e->last) TRY(ful_graph_linear(g, "fc", x, &fc, &x));
+    *out = g;
+    return FUL_OK;
+}
+
+static int count_wide(const rig *r)
+{
+    int count = 0;
+    for (int i = 0; i < ful__exec_n_ops(r->exec); i++) {
+        const ful_shape y = ful__exec_op(r->exec, i)->y;
+        count += y.h * y.w > 1;
+    }
+    return count;
+}
+
+static void compare_narrow(const ending *e, bool train)
+{
+    ful_graph *g = NULL;
+    rig narrow, plain;
+    assert_ok(token_net(e, &g));
+    rig_start(&narrow, g, (ful__exec_spec){.train = train, .need_dx = train});
+    rig_start(&plain, g, (ful__exec_spec){.train = train, .need_dx = train, .off = FUL__EXEC_NO_FUSE | FUL__EXEC_NO_REUSE});
+    rig *both[2] = {&narrow, &plain};
+    for (int i = 0; i < 2; i++) {
+        assert_ok(ful__exec_forward(both[i]->exec, &both[i]->run));
+        if (train) assert_ok(ful__exec_backward(both[i]->exec, &both[i]->run));
+    }
+    if (train && (count_ops(&narrow, "take") != e->takes || count_wide(&narrow) != e->wide))
+        fail_msg("%s: %d takes, %d steps of many positions", e->about, count_ops(&narrow, "take"), count_wide(&narrow));
+    if (e->batchnorm)
+        assert_close(e->about, narrow.y, plain.y, N_MAX * 12, 1e-5);
+    else
+        assert_memory_equal(narrow.y, plain.y, N_MAX * 12 * sizeof(float));
+    if (train) assert_close(e->about, narrow.dx, plain.dx, N_MAX * 2 * 3 * 12, 1e-5);
+    for (int i = 0; train && i < narrow.n_params; i++)
+        if (narrow.dw[i])
+            assert_close(ful__exec_param(narrow.exec, i)->name, narrow.dw[i], plain.dw[i],
+                         ful__exec_param(narrow.exec, i)->count, 1e-4);
+    rig_stop(&narrow);
+    rig_stop(&plain);
+    ful_graph_destroy(&g);
+}
+
+/* What nobody reads is left out, and only that: the output keeps its bits, gradients their values. */
+static void test_one_position(void **state)
+{
+    (void)state;
+    static const ending endings[] = {
+        {.about = "the class token", .takes = 1, .wide = 3},
+        {.about = "another token: all of them ask", .position = 3, .takes = 2, .wide = 4},
+        {.about = "the mean as well", .takes = 1, .wide = 11, .read_elsewhere = true},
+        {.about = "dropout of single values", .takes = 2, .wide = 11, .dropout = true},
+        {.about = "the norm of a batch", .takes = 1, .wide = 12, .batchnorm = true},
+        {.about = "the output itself", .takes = 1, .wide = 11, .last = true},
+    };
+    for (size_t i = 0; i < 2 * sizeof endings / sizeof *endings; i++) compare_narrow(&endings[i / 2], i % 2);
+}
+
 /* Sum of dy * y in double. */
 static double loss(rig *r)
 {
@@ -496,7 +607,7 @@ int main(void)
         cmocka_unit_test(test_fused_inference), cmocka_unit_test(test_gradient_of_net),
         cmocka_unit_test(test_variable_batch),  cmocka_unit_test(test_no_allocation_in_a_step),
         cmocka_unit_test(test_find_nonfinite),  cmocka_unit_test(test_describe),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_one_position),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Multi-head self-attention (Vaswani et al. 2017) of the positions of an image on each other, from one tensor that holds
- * queries, keys and values: x [t][q | k | v], each d = heads * head wide, head after head; y [t][d]. For each head
+ * queries, keys and values: x [t][q | k | v], each d = heads * head wide, head after head; y [queries][d]. For each head
  *
  *   S = scale Q K^T,  scale = 1/sqrt(head),    P = softmax of each row of S,    y = P V
  *
@@ -36,6 +36,9 @@ static ful_status check(const ful__attention *at)
                 op->x[0].c, HEAD_MAX);
     FUL_FAIL_IF(tokens > TOKENS_MAX, FUL_ERR_ARG, "cannot build attention '%s' on %lld positions: at most %d", op->name,
                 (long long)tokens, TOKENS_MAX);
+    FUL_FAIL_IF(a->queries < 0 || a->queries > tokens, FUL_ERR_ARG,
+                "cannot build attention '%s' with queries=%d on %lld positions: 0 for all, or at most as many", op->name,
+                a->queries, (long long)tokens);
     FUL_FAIL_IF(!(a->eps > 0 && isfinite(a->eps)), FUL_ERR_ARG,
                 "cannot build attention '%s' with eps=%g: eps must be positive and finite", op->name, (double)a->eps);
     return FUL_OK;
@@ -45,10 +48,14 @@ static ful_status describe(ful__attention *at)
 {
     ful__op *op = &at->base;
     FUL_TRY(check(at));
-    at->tokens = (int64_t)op->x[0].h * op->x[0].w;
+    at->tokens = at->queries = (int64_t)op->x[0].h * op->x[0].w;
+    if (at->attr.queries > 0) {
+        at->queries = at->attr.queries;
+        op->y = (ful_shape){1, at->attr.queries, 0};
+    }
     at->d = op->y.c = op->x[0].c / 3;
     at->head = at->d / at->attr.heads;
-    op->cost.macs = 2 * at->tokens * at->tokens * at->d;
+    op->cost.macs = 2 * at->tokens * at->queries * at->d;
     static const char *const names[] = {"q_norm.weight", "q_norm.bias", "k_norm.weight", "k_norm.bias"};
     const int64_t shape = at->head;
     for (int i = 0; i < 4 && at->attr.qk_norm; i++)

@@ -8,9 +8,9 @@
 typedef struct ful__attention {
     ful__op base;
     ful_attention_attr attr;
-    int64_t tokens; /* t, of an image */
-    int d, head;    /* width of all heads, and of one */
-    bool train;     /* as planned */
+    int64_t tokens, queries; /* t and q, of an image */
+    int d, head;             /* width of all heads, and of one */
+    bool train;              /* as planned */
 } ful__attention;
 
 /* Order of the parameters, where there are any (qk_norm): each [head]. */

@@ -11,13 +11,14 @@
  * right side of each product is packed into panels that lie in a piece, because slices of rows far apart fight for few sets of
  * the cache.
  *
- *   saved    [n][heads][t][maximum, 1/sum] | qk_norm: [n][t][2d] queries and keys normalised
+ *   saved    [n][heads][queries][maximum, 1/sum] | qk_norm: [n][t][2d] queries and keys normalised
  *   scratch  qk_norm: the normalised ones at inference; in backward [n][heads][4][head] gradients of its weights, and room for
  *            dx where nobody else wants it
  */
 #include "ops/attention/attention.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "core/parallel.h"
 #include "ops/gemm/gemm_block.h"
@@ -30,9 +31,9 @@ enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* 
 enum { AHEAD_MAX = 8, LINE = 16, TILE_ROWS_MAX = 12 };
 typedef struct at_ahead {
     const float *at[AHEAD_MAX];
-    int64_t ld[AHEAD_MAX];
+    int64_t ld[AHEAD_MAX], rows[AHEAD_MAX];
     int matrices;
-    int64_t rows, width, share; /* share: rows of all with a tile */
+    int64_t width, share; /* share: rows of all with a tile */
     int matrix;
     int64_t row; /* where the fetching stands */
 } at_ahead;
@@ -42,7 +43,7 @@ static inline void fetch_ahead(at_ahead *a)
     for (int64_t i = 0; i < a->share && a->matrix < a->matrices; i++) {
         const float *row = a->at[a->matrix] + a->row * a->ld[a->matrix];
         for (int64_t c = 0; c < a->width; c += LINE) __builtin_prefetch(row + c, 0, 2);
-        if (++a->row < a->rows) continue;
+        if (++a->row < a->rows[a->matrix]) continue;
         a->row = 0;
         a->matrix++;
     }
@@ -85,7 +86,7 @@ typedef struct at_pass {
     const ful__run *run;
     const at_kernels *kernels;
     float scale;
-    float *stats;   /* [n][heads][t][2], NULL at inference */
+    float *stats;   /* [n][heads][queries][2], NULL at inference */
     float *normed;  /* [n][t][2d], NULL without qk_norm */
     float *weights; /* [n][heads][4][head], NULL but in backward with qk_norm */
     float *dx;      /* backward */
@@ -96,7 +97,7 @@ typedef struct at_pass {
 
 static size_t stats_floats(const ful__attention *at)
 {
-    return 2 * (size_t)(at->attr.heads * at->tokens);
+    return 2 * (size_t)(at->attr.heads * at->queries);
 }
 
 static size_t normed_floats(const ful__attention *at)
@@ -121,10 +122,10 @@ static int64_t round_up(int64_t n, int64_t unit)
 }
 
 /* Blocks of at most so many, or fewer where heads are wide: either side of a packed block may end in a panel of its own. */
-static int64_t blocks_of(const ful__attention *at, int64_t most)
+static int64_t blocks_of(const ful__attention *at, int64_t positions, int64_t most)
 {
     const int64_t fit = PANELS / round_up(at->head, PANEL_MAX) / PANEL_MAX * PANEL_MAX, size = fit < most ? fit : most;
-    return (at->tokens + size - 1) / size;
+    return (positions + size - 1) / size;
 }
 
 static int64_t padded(int64_t keys)
@@ -140,16 +141,22 @@ static at_pass begin(const ful__op *op, const ful__run *run)
     p.normed = !at->attr.qk_norm ? NULL : at->train ? p.stats + (size_t)run->n * stats_floats(at) : run->scratch;
     p.weights = at->attr.qk_norm && at->train ? run->scratch : NULL;
     p.dx = run->dx[0] || !p.weights ? run->dx[0] : p.weights + (int64_t)run->n * 4 * at->d;
-    p.query_blocks = blocks_of(at, QUERIES);
-    p.key_blocks = blocks_of(at, KEYS);
+    p.query_blocks = blocks_of(at, at->queries, QUERIES);
+    p.key_blocks = blocks_of(at, at->tokens, KEYS);
     return p;
 }
 
-/* Matrices of one head of one image, from row t on: which = 0, 1, 2 for queries, keys, values. */
+/* Matrices of one head of one image, from row t on: which = 0, 1, 2 for queries, keys, values; of y and dy the queries. */
 typedef struct matrix {
     float *at;
     int64_t ld;
 } matrix;
+
+static matrix output_matrix(const at_pass *p, const float *y, int64_t image, int64_t head, int64_t t)
+{
+    const ful__attention *at = p->at;
+    return (matrix){(float *)y + (image * at->queries + t) * at->d + head * at->head, at->d};
+}
 
 static matrix raw_matrix(const at_pass *p, const float *x, int64_t image, int64_t head, int which, int64_t t)
 {
@@ -257,13 +264,13 @@ static void set_keys(const at_pass *p, int64_t block, meeting *m)
 
 static void set_queries(const at_pass *p, int64_t block, meeting *m)
 {
-    ful__share(p->at->tokens, p->query_blocks, block, &m->query, &m->queries);
+    ful__share(p->at->queries, p->query_blocks, block, &m->query, &m->queries);
     m->queries -= m->query;
 }
 
 static float *stats_of(const at_pass *p, const meeting *m)
 {
-    return p->stats + 2 * ((m->image * p->at->attr.heads + m->head) * p->at->tokens + m->query);
+    return p->stats + 2 * ((m->image * p->at->attr.heads + m->head) * p->at->queries + m->query);
 }
 
 static void forward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
@@ -274,7 +281,7 @@ static void forward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
     const int64_t number = unit / p->query_blocks;
     meeting m = {.image = number / at->attr.heads, .head = number % at->attr.heads, .ahead = ahead};
     set_queries(p, unit % p->query_blocks, &m);
-    const matrix y = {p->run->y + (m.image * at->tokens + m.query) * at->d + m.head * at->head, at->d};
+    const matrix y = output_matrix(p, p->run->y, m.image, m.head, m.query);
     for (int64_t block = 0; block < p->key_blocks; block++) {
         set_keys(p, block, &m);
         pack_turned(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, panels);
@@ -317,9 +324,11 @@ static void meet(const at_pass *p, const meeting *m, const key_panels *k)
     const ful__attention *at = p->at;
     _Alignas(64) float scores[QUERIES * KEYS], dscores[QUERIES * KEYS], panels[PANELS];
     float mean[QUERIES];
-    const int64_t ld = padded(m->keys), out = (m->image * at->tokens + m->query) * at->d + m->head * at->head;
-    const matrix q = input_matrix(p, m->image, m->head, 0, m->query), dy = {(float *)p->run->dy + out, at->d};
-    p->kernels->dots(dy.at, p->run->y + out, at->d, m->queries, at->head, mean);
+    const int64_t ld = padded(m->keys);
+    const matrix q = input_matrix(p, m->image, m->head, 0, m->query);
+    const matrix y = output_matrix(p, p->run->y, m->image, m->head, m->query);
+    const matrix dy = output_matrix(p, p->run->dy, m->image, m->head, m->query);
+    p->kernels->dots(dy.at, y.at, at->d, m->queries, at->head, mean);
     score(p, m, q, k->keys_turned, scores);
     p->kernels->probabilities(scores, ld, m->queries, m->keys, p->scale, stats_of(p, m));
     pack(p, dy, m->queries, panels);
@@ -329,6 +338,14 @@ static void meet(const at_pass *p, const meeting *m, const key_panels *k)
     gather_keys(p, m, dscores, k->keys, raw_matrix(p, p->dx, m->image, m->head, 0, m->query));
     pack(p, q, m->queries, panels);
     gather_queries(p, m, dscores, panels, raw_matrix(p, p->dx, m->image, m->head, 1, m->key));
+}
+
+/* Positions that do not ask have no part in the gradient of queries. */
+static void clear_others(const at_pass *p, int64_t image, int64_t head)
+{
+    const ful__attention *at = p->at;
+    for (int64_t t = at->queries; t < at->tokens; t++)
+        memset(raw_matrix(p, p->dx, image, head, 0, t).at, 0, (size_t)at->head * sizeof(float));
 }
 
 static void backward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
@@ -345,33 +362,36 @@ static void backward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
             meet(p, &m, &k);
         }
     }
+    clear_others(p, m.image, m.head);
     if (p->weights) norm_back(p, m.image, m.head);
 }
 
 /* Pieces ----------------------------------------------------------------------------------------------------------------- */
 
-static void add_ahead(at_ahead *a, matrix x)
+static void add_ahead(at_ahead *a, matrix x, int64_t rows)
 {
     a->at[a->matrices] = x.at;
-    a->ld[a->matrices++] = x.ld;
+    a->ld[a->matrices] = x.ld;
+    a->rows[a->matrices++] = rows;
+    a->share += rows;
 }
 
 /* What a unit will meet. Of long sequences nothing: they have work enough beside their memory. */
 static at_ahead look_ahead(const at_pass *p, int64_t unit)
 {
     const ful__attention *at = p->at;
-    at_ahead a = {.rows = at->tokens, .width = at->head};
+    at_ahead a = {.width = at->head};
     if (unit >= p->units || p->query_blocks > 1 || p->key_blocks > 1) return a;
     const int64_t image = unit / at->attr.heads, head = unit % at->attr.heads;
-    const int64_t out = image * at->tokens * at->d + head * at->head;
     const int products = p->backward ? 5 : 2;
-    for (int which = 2; which >= 0; which--) add_ahead(&a, input_matrix(p, image, head, which, 0));
-    add_ahead(&a, (matrix){p->run->y + out, at->d});
+    for (int which = 2; which >= 0; which--)
+        add_ahead(&a, input_matrix(p, image, head, which, 0), which > 0 ? at->tokens : at->queries);
+    add_ahead(&a, output_matrix(p, p->run->y, image, head, 0), at->queries);
     if (p->backward) {
-        add_ahead(&a, (matrix){(float *)p->run->dy + out, at->d});
-        for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0));
+        add_ahead(&a, output_matrix(p, p->run->dy, image, head, 0), at->queries);
+        for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0), at->tokens);
     }
-    a.share = ful__divide_up(a.matrices * a.rows, products * ful__divide_up(at->tokens, TILE_ROWS_MAX));
+    a.share = ful__divide_up(a.share, products * ful__divide_up(at->queries, TILE_ROWS_MAX));
     return a;
 }
 

@@ -11,7 +11,7 @@ enum { QUERIES, KEYS, VALUES };
 /* One head of one image. */
 typedef struct head {
     const ful__ref *r;
-    int64_t t, d, width;
+    int64_t t, queries, d, width;
     double eps, scale;
     bool normed;
     const double *x; /* [t][3d], from this head's channel on */
@@ -20,7 +20,8 @@ typedef struct head {
 static head head_of(const ful__ref *r, int image, int number)
 {
     const ful__attention *at = (const ful__attention *)r->op;
-    head h = {.r = r, .t = at->tokens, .d = at->d, .width = at->head, .scale = 1 / sqrt((double)at->head)};
+    head h = {
+        .r = r, .t = at->tokens, .queries = at->queries, .d = at->d, .width = at->head, .scale = 1 / sqrt((double)at->head)};
     h.eps = (double)at->attr.eps;
     h.normed = at->attr.qk_norm;
     h.x = r->x[0] + image * h.t * 3 * h.d + number * h.width;
@@ -81,8 +82,8 @@ void ful__attention_fwd__ref(const ful__ref *r)
     for (int64_t i = 0; i < (int64_t)r->n * at->attr.heads; i++) {
         const int image = (int)(i / at->attr.heads), number = (int)(i % at->attr.heads);
         const head h = head_of(r, image, number);
-        for (int64_t t = 0; t < h.t; t++) {
-            double *y = r->y + (image * h.t + t) * h.d + number * h.width, most, sum;
+        for (int64_t t = 0; t < h.queries; t++) {
+            double *y = r->y + (image * h.queries + t) * h.d + number * h.width, most, sum;
             softmax_of(&h, t, &most, &sum);
             for (int64_t s = 0; s < h.t; s++)
                 for (int64_t j = 0; j < h.width; j++) y[j] += exp(score(&h, t, s) - most) / sum * vector(&h, VALUES, s)[j];
@@ -141,7 +142,7 @@ void ful__attention_bwd__ref(const ful__ref *r)
         const int image = (int)(i / at->attr.heads), number = (int)(i % at->attr.heads);
         const head h = head_of(r, image, number);
         double *dx = r->dx[0] + image * h.t * 3 * h.d + number * h.width;
-        for (int64_t t = 0; t < h.t; t++) query_back(&h, t, r->dy + (image * h.t + t) * h.d + number * h.width, dx);
+        for (int64_t t = 0; t < h.queries; t++) query_back(&h, t, r->dy + (image * h.queries + t) * h.d + number * h.width, dx);
         for (int64_t t = 0; t < h.t && h.normed; t++) {
             norm_back(&h, QUERIES, t, dx + t * 3 * h.d);
             norm_back(&h, KEYS, t, dx + t * 3 * h.d + h.d);

@@ -56,9 +56,10 @@ class Case:
     def add(self, name, values):
         self.data["series"].setdefault(name, []).append(statistics.median(values))
 
-    def add_variants(self, prefix, reply):
+    def add_variants(self, peer, reply):
+        """peer/variant; "peer contest/variant" where there are several contests."""
         for name, seconds in reply["seconds"].items():
-            self.add(prefix + name, seconds)
+            self.add(f"{peer} {name}" if "/" in name else f"{peer}/{name}", seconds)
         if reply["failed"]:
             self.data["failed"] = reply["failed"]
 
@@ -108,7 +109,7 @@ class Bench:
             case.add("dense", self.side.bench(net, batch, rounds, "--train-only", "--set", "dense=active")["train"]["seconds"])
 
         def theirs(case):
-            case.add_variants("torch/", torch.ask(**request))
+            case.add_variants("torch", torch.ask(**request))
 
         sides = [mine, *([dense] if net.endswith("-moe") else []), *([theirs] if torch else [])]
         self.turns(f"train {net}", Case(), *sides)
@@ -124,7 +125,7 @@ class Bench:
             request.update(macs=result["macs"], params=result["params"])
 
         def theirs(case):
-            case.add_variants("ort/", ort.ask(**request))
+            case.add_variants("ort", ort.ask(**request))
 
         self.turns(f"infer{'1' if batch == 1 else '128'} {net}", Case(), mine, *([theirs] if ort else []))
 
@@ -154,8 +155,8 @@ class Bench:
                 case.data["work"] = ours.layer_work(result, **LAYER_SHAPE)
 
             def theirs(case, request=request):
-                case.add_variants("torch/", torch.ask(work="layer", **request))
-                case.add_variants("torch dense/", torch.ask(work="dense layer", **request))
+                case.add_variants("torch", torch.ask(work="layer", **request))
+                case.add_variants("torch dense", torch.ask(work="dense layer", **request))
 
             self.turns(f"layer {tokens}", Case(), mine, *([theirs] if torch else []))
 
@@ -233,7 +234,7 @@ class Bench:
 def write(folder, doc):
     rows = table.make_rows(doc)
     kernels = "".join(f"{case}: {names}\n" for case, names in table.kernels_of(doc).items())
-    notes = "".join(f"{note}\n" for note in table.memory_notes(doc))
+    notes = "".join(f"{note}\n" for note in table.notes(doc))
     text = "\n".join(table.header(doc)) + "\n\n" + table.as_text(rows) + "\n" + notes + "\nour convolutions ran on\n" + kernels
     for name, content in (("bench.json", json.dumps(doc | {"rows": rows}, indent=1) + "\n"), ("table.txt", text),
                           ("ratios.svg", chart.targets(rows))):

@@ -73,7 +73,10 @@ class Ours:
         self.peaks_file = None
 
     def run(self, *command, env=None):
-        done = subprocess.run(command, capture_output=True, text=True, env=env or self.env, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=env or self.env, check=False)
+        except OSError as error:
+            raise SystemExit(f"cannot run {command[0]}: {error.strerror}; `make bench` builds what it measures") from error
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
         return done.stdout

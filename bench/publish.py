@@ -47,7 +47,7 @@ def results_block(doc):
     out.append(verdict(rows))
     failed = {f"{case}: {variant}: {why}" for case, c in doc["cases"].items() for variant, why in c.get("failed", {}).items()}
     out += [""] + [f"- could not run {f}" for f in sorted(failed)] if failed else []
-    out += ["", *(f"- {note}" for note in table.memory_notes(doc))]
+    out += ["", *(f"- {note}" for note in table.notes(doc))]
     out += ["", f"![How much of each target is reached on {level_of(doc)}](../bench/results/{level_of(doc)}/ratios.svg)", ""]
     return "\n".join(out)
 

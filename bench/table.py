@@ -189,6 +189,30 @@ def memory_notes(doc):
     return out
 
 
+PEERS = {"torch": "PyTorch", "ort": "ONNX Runtime"}
+
+
+def shortcut_notes(doc):
+    """Fulcrum makes a transformer's last block for what is read of it alone; what a peer takes whose net is written so."""
+    out = []
+    for name, case in doc["cases"].items():
+        for peer, label in PEERS.items():
+            variant, theirs = best_of(case.get("series", {}), f"{peer} class token alone/")
+            if not variant:
+                continue
+            ours = case["series"]["ours"]
+            pairs = [t / o for o, t in zip(ours, theirs)]
+            out.append(f"{name}: where {label}'s net, too, is written to make its last block for the class token alone, it takes "
+                       f"{amount(median(theirs), case['unit'])} ({variant.split('/', 1)[1]}): ratio {median(theirs) / median(ours):.2f} "
+                       f"({min(pairs):.2f}–{max(pairs):.2f})")
+    return out
+
+
+def notes(doc):
+    """What stands below the table."""
+    return memory_notes(doc) + shortcut_notes(doc)
+
+
 def kernels_of(doc):
     """case -> "kernel pass xN, …" of our convolutions."""
     out = {}

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import nets
-from serve import Contest, serve
+from serve import Contest, Contests, serve
 
 
 def fold(module):
@@ -24,11 +24,14 @@ def fold(module):
     return module
 
 
-def export(name, batch, macs, params):
+def export(name, batch, macs, params, shortcut=False):
     torch.manual_seed(1)
     net = nets.NETS[name]().eval()
     x = torch.rand(batch, 3, 32, 32)
     nets.check(name, net, x, macs, params)
+    if shortcut:
+        nets.check_last_for_token(name)
+        nets.for_token(net)
     with torch.no_grad():
         expected = net(x).numpy()
         model = io.BytesIO()
@@ -48,14 +51,20 @@ def session_work(model, x, expected, threads, spinning):
     return lambda: session.run(None, {"x": x})
 
 
-def infer_contest(request):
-    model, x, expected = export(request["net"], request["batch"], request["macs"], request["params"])
+def contest_of(request, shortcut=False):
+    model, x, expected = export(request["net"], request["batch"], request["macs"], request["params"], shortcut)
     makers = {}
     for threads in sorted({request["threads"], 1}, reverse=True):
         for spinning in (True, False) if threads > 1 else (True,):
             variant = f"{threads} thread{'s' if threads > 1 else ''}{'' if spinning else ' no spinning'}"
             makers[variant] = lambda threads=threads, spinning=spinning: session_work(model, x, expected, threads, spinning)
     return Contest(makers)
+
+
+def infer_contest(request):
+    if not request["net"].startswith("vit"):
+        return contest_of(request)
+    return Contests({"": contest_of(request), nets.SHORTCUT: contest_of(request, True)})
 
 
 running = {}

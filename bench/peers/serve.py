@@ -54,6 +54,20 @@ class Contest:
         return {"seconds": seconds, "failed": self.failed}
 
 
+class Contests:
+    """Several, each with a best of its own: contest/variant, or the variant's name alone where the contest's is empty."""
+
+    def __init__(self, contests):
+        self.contests = contests
+
+    def turn(self, rounds):
+        out = {"seconds": {}, "failed": {}}
+        for name, contest in self.contests.items():
+            for kind, values in contest.turn(rounds).items():
+                out[kind] |= {f"{name}/{variant}" if name else variant: value for variant, value in values.items()}
+        return out
+
+
 def serve(answer):
     """answer(request) -> object. Whatever libraries print goes to standard error."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 import nets
-from serve import Contest, serve
+from serve import Contest, Contests, serve
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -40,15 +40,8 @@ def training(make, batch, layout, compiled):
     return step
 
 
-def train_contest(request):
-    name, batch = request["net"], request["batch"]
-    styles = {"": nets.NETS[name]}
-    if name.endswith("-moe"):
-        styles = {style + " ": lambda kind=kind: nets.NETS[name](kind) for style, kind in nets.CONV_MOES.items()}
-    if name.startswith("vit"):
-        styles = {style + " ": lambda fused=fused: nets.NETS[name](fused=fused) for style, fused in nets.ATTENTIONS.items()}
-    for make in styles.values():
-        nets.check(name, make().eval(), torch.rand(2, 3, 32, 32), request["macs"], request["params"])
+def contest_of(styles, batch):
+    """The ways to write a net, name -> function that makes it: eager, then the best of them compiled."""
 
     def makers(style, mode):
         return {f"{style}{mode} {layout}": lambda layout=layout: training(styles[style], batch, layout, mode == "compile")
@@ -58,6 +51,22 @@ def train_contest(request):
     for style in styles:
         eager |= makers(style, "eager")
     return Contest(eager, lambda best: makers(best.split("eager")[0], "compile"))
+
+
+def train_contest(request):
+    name, batch = request["net"], request["batch"]
+    styles = {"": nets.NETS[name]}
+    if name.endswith("-moe"):
+        styles = {style + " ": lambda kind=kind: nets.NETS[name](kind) for style, kind in nets.CONV_MOES.items()}
+    if name.startswith("vit"):
+        styles = {style + " ": lambda fused=fused: nets.NETS[name](fused=fused) for style, fused in nets.ATTENTIONS.items()}
+    for make in styles.values():
+        nets.check(name, make().eval(), torch.rand(2, 3, 32, 32), request["macs"], request["params"])
+    if not name.startswith("vit"):
+        return contest_of(styles, batch)
+    nets.check_last_for_token(name)
+    shortcut = {style: lambda make=make: nets.for_token(make()) for style, make in styles.items()}
+    return Contests({"": contest_of(styles, batch), nets.SHORTCUT: contest_of(shortcut, batch)})
 
 
 def layer_work(make, tokens, width, compiled):

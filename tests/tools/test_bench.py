@@ -35,6 +35,7 @@ def document():
                 "train resnet18": {"unit": "s", "work": work, "profile": PARTS, "series": {
                     "ours": [0.10, 0.11, 0.12], "torch/eager contiguous": [0.05], "torch/eager channels_last": [0.20, 0.21, 0.18],
                     "torch/compile contiguous": [0.22, 0.22, 0.22]}, "failed": {"grouped": "no such thing"}},
+                "train vit_tiny": {"unit": "s", "series": {"ours": [0.5], "torch/sdpa": [0.8], "torch class token alone/sdpa": [0.7]}},
                 "train resnet20-moe": {"unit": "s", "series": {"ours": [0.11, 0.12], "dense": [0.10, 0.11]}},
                 "memory resnet20": {"unit": "bytes", "series": {"ours": [2e8], "torch/eager": [1e9]}, "idle": {"torch": 4e8, "ours": 1e7}},
                 "startup": {"unit": "s", "series": {"ours": [0.02, 0.03, 0.04]}},
@@ -90,6 +91,9 @@ class Rows(unittest.TestCase):
         self.assertEqual(len(set(map(len, (line.split("|") for line in table.as_markdown(rows).splitlines())))), 1)
         self.assertIn("load 0.1 before", table.header(document())[0])
         self.assertIn("0.32 × PyTorch's", table.memory_notes(document())[0])  # (200 - 10) / (1000 - 400)
+        self.assertIn("0.32 × PyTorch's", table.notes(document())[0])
+        self.assertIn("it takes 700.0 ms (sdpa): ratio 1.40 (1.40–1.40)", table.notes(document())[1])
+        self.assertAlmostEqual(self.rows["train vit_tiny", "train vit_tiny (patch 4, depth 6)"]["ratio"], 1.6)
         self.assertEqual(table.kernels_of(document())["train resnet18"], "jit forward ×3")
 
     def test_chart_is_xml(self):

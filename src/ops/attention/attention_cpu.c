@@ -28,7 +28,7 @@ enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* 
 
 /* Rows of some matrices that the next unit of work will meet, and that come nearer while this one's products run: a few with
  * each tile, because a burst would hold up its loads. */
-enum { AHEAD_MAX = 8, LINE = 16, TILE_ROWS_MAX = 12 };
+enum { AHEAD_MAX = 8, LINE = 16 };
 typedef struct at_ahead {
     const float *at[AHEAD_MAX];
     int64_t ld[AHEAD_MAX], rows[AHEAD_MAX];
@@ -55,6 +55,8 @@ typedef struct at_product {
     const float *a;
     int64_t a_rs, a_cs;
     const float *b;
+    const float *b_turned; /* column j of B is b_turned + j*b_turned_ld, [k]; or NULL */
+    int64_t b_turned_ld;
     float *c;
     int64_t ldc;
     bool add, whole; /* whole: C may be written up to a multiple of 16 columns */
@@ -62,6 +64,8 @@ typedef struct at_product {
 } at_product;
 
 typedef struct at_kernels {
+    int tile_rows;    /* of a product, at most */
+    int ahead_panels; /* of a product, over whose tiles what is fetched ahead is spread */
     /* x [rows][width], rows ld apart, as the right side of a product */
     void (*pack)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out);
     void (*product)(const at_product *x);
@@ -192,8 +196,8 @@ typedef struct meeting {
     at_ahead *ahead;
 } meeting;
 
-/* scores = a x b^T, a [queries][head], b [keys][head] packed and turned */
-static void score(const at_pass *p, const meeting *m, matrix a, const float *b, float *scores)
+/* scores = a x b^T, a [queries][head], b [keys][head] as it lies, and packed and turned */
+static void score(const at_pass *p, const meeting *m, matrix a, matrix b, const float *turned, float *scores)
 {
     p->kernels->product(&(at_product){.m = m->queries,
                                       .n = m->keys,
@@ -201,7 +205,9 @@ static void score(const at_pass *p, const meeting *m, matrix a, const float *b, 
                                       .a = a.at,
                                       .a_rs = a.ld,
                                       .a_cs = 1,
-                                      .b = b,
+                                      .b = turned,
+                                      .b_turned = b.at,
+                                      .b_turned_ld = b.ld,
                                       .c = scores,
                                       .ldc = padded(m->keys),
                                       .whole = true,
@@ -284,8 +290,9 @@ static void forward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
     const matrix y = output_matrix(p, p->run->y, m.image, m.head, m.query);
     for (int64_t block = 0; block < p->key_blocks; block++) {
         set_keys(p, block, &m);
-        pack_turned(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, panels);
-        score(p, &m, input_matrix(p, m.image, m.head, 0, m.query), panels, scores);
+        const matrix keys = input_matrix(p, m.image, m.head, 1, m.key);
+        pack_turned(p, keys, m.keys, panels);
+        score(p, &m, input_matrix(p, m.image, m.head, 0, m.query), keys, panels, scores);
         p->kernels->softmax_rows(scores, padded(m.keys), m.queries, m.keys, p->scale, block == 0, most, sum, factor);
         if (block > 0) p->kernels->scale_rows(y.at, y.ld, m.queries, at->head, factor);
         pack(p, input_matrix(p, m.image, m.head, 2, m.key), m.keys, panels);
@@ -329,11 +336,11 @@ static void meet(const at_pass *p, const meeting *m, const key_panels *k)
     const matrix y = output_matrix(p, p->run->y, m->image, m->head, m->query);
     const matrix dy = output_matrix(p, p->run->dy, m->image, m->head, m->query);
     p->kernels->dots(dy.at, y.at, at->d, m->queries, at->head, mean);
-    score(p, m, q, k->keys_turned, scores);
+    score(p, m, q, input_matrix(p, m->image, m->head, 1, m->key), k->keys_turned, scores);
     p->kernels->probabilities(scores, ld, m->queries, m->keys, p->scale, stats_of(p, m));
     pack(p, dy, m->queries, panels);
     gather_queries(p, m, scores, panels, raw_matrix(p, p->dx, m->image, m->head, 2, m->key));
-    score(p, m, dy, k->values_turned, dscores);
+    score(p, m, dy, input_matrix(p, m->image, m->head, 2, m->key), k->values_turned, dscores);
     p->kernels->dscores(scores, dscores, ld, m->queries, m->keys, p->scale, mean);
     gather_keys(p, m, dscores, k->keys, raw_matrix(p, p->dx, m->image, m->head, 0, m->query));
     pack(p, q, m->queries, panels);
@@ -391,7 +398,8 @@ static at_ahead look_ahead(const at_pass *p, int64_t unit)
         add_ahead(&a, output_matrix(p, p->run->dy, image, head, 0), at->queries);
         for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0), at->tokens);
     }
-    a.share = ful__divide_up(a.share, products * ful__divide_up(at->queries, TILE_ROWS_MAX));
+    const int64_t tiles = ful__divide_up(at->queries, p->kernels->tile_rows);
+    a.share = ful__divide_up(a.share, products * p->kernels->ahead_panels * tiles);
     return a;
 }
 

@@ -37,11 +37,14 @@ static TARGET void FN(pack)(const float *x, int64_t ld, int64_t rows, int64_t wi
         }
 }
 
-/* Rows of a tile of C: with two vectors a row, as many sums as leave registers for a row of B. */
+/* Rows of a tile of C: with two vectors a row, as many sums as leave registers for a row of B. Few large tiles have little time
+ * for what comes next. */
 #if LANES == 16
-#define TILE_ROWS 12
+#define TILE_ROWS    12
+#define AHEAD_PANELS 1
 #else
-#define TILE_ROWS 6
+#define TILE_ROWS    6
+#define AHEAD_PANELS 4
 #endif
 
 /* C [R][nv vectors] (+)= sum over p of A(i, p) B[p], one chain of multiply-adds an element; b: the panel from column col. */
@@ -106,19 +109,34 @@ INLINE void FN(columns)(const at_product *x, const float *b, int64_t col, const 
 }
 #undef ROWS_CASE
 
+/* Column col as products of whole vectors along k, rows of A and columns of B lying so: much less than a tile for it, most of
+ * whose lanes would be idle. */
+INLINE void FN(odd_column)(const at_product *x, int64_t col)
+{
+    const float *b = x->b_turned + col * x->b_turned_ld;
+    for (int64_t row = 0; row < x->m; row++) {
+        const float *a = x->a + row * x->a_rs;
+        float *c = x->c + row * x->ldc + col;
+        vf sum = {0};
+        BY_VECTORS(x->k, sum = vfma(vget(a + i, tail), vget(b + i, tail), sum));
+        *c = (x->add ? *c : 0) + vsum(sum);
+    }
+}
+
 static TARGET void FN(product)(const at_product *x)
 {
     const float *b = x->b;
     int64_t col = 0;
+    const bool few = x->n % LANES <= LANES / 4 && x->b_turned && x->a_cs == 1;
     for (; col + FN(panel) <= x->n; col += FN(panel), b += x->k * FN(panel)) FN(columns)(x, b, col, 2, 0);
     if (col + LANES <= x->n) {
         FN(columns)(x, b, col, 1, 0);
         col += LANES;
         b += LANES;
     }
-    if (col < x->n) FN(columns)(x, b, col, 1, x->whole ? 0 : (int)(x->n - col));
+    if (col < x->n && !few) FN(columns)(x, b, col, 1, x->whole ? 0 : (int)(x->n - col));
+    for (; few && col < x->n; col++) FN(odd_column)(x, col);
 }
-#undef TILE_ROWS
 
 /* Softmax ----------------------------------------------------------------------------------------------------------------- */
 
@@ -251,5 +269,7 @@ static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const flo
 
 #undef BY_VECTORS
 
-static const at_kernels FN(kernels) = {FN(pack),    FN(product), FN(softmax_rows), FN(scale_rows), FN(probabilities),
-                                       FN(dscores), FN(dots),    FN(norm),         FN(norm_back)};
+static const at_kernels FN(kernels) = {TILE_ROWS,         AHEAD_PANELS, FN(pack), FN(product), FN(softmax_rows), FN(scale_rows),
+                                       FN(probabilities), FN(dscores),  FN(dots), FN(norm),    FN(norm_back)};
+#undef TILE_ROWS
+#undef AHEAD_PANELS

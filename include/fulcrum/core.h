@@ -38,6 +38,7 @@ enum { FUL_CPU_AVX2 = 1u << 0, FUL_CPU_AVX512 = 1u << 1 };
 FUL_API unsigned ful_cpu_flags(void);         /* what the machine has, less what the mask hides */
 FUL_API void ful_cpu_mask_set(unsigned mask); /* keep only these bits; call before building any graph */
 FUL_API int64_t ful_cpu_l2_bytes(void);       /* second-level cache of a core; 1 MiB where the system does not say */
+FUL_API int64_t ful_cpu_l3_bytes(void);       /* third-level cache, as far as one core sees it; 32 MiB where unknown */
 FUL_API const char *ful_cpu_name(void);       /* brand string, e.g. "Intel(R) Xeon(R) …" */
 
 #ifdef __cplusplus

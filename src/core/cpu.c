@@ -102,3 +102,12 @@ int64_t ful_cpu_l2_bytes(void)
 #endif
     return 1 << 20;
 }
+
+int64_t ful_cpu_l3_bytes(void)
+{
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (bytes > 0) return bytes;
+#endif
+    return 32 << 20;
+}

@@ -36,7 +36,7 @@ enum { KEY_MAX = 128, CHOICES_MAX = 4096, FILE_MAX = 1 << 20, ROUNDS_LEAST = 4, 
 #define APART 3e-6
 
 /* The first words of a file. The number grows when there is a new way, so that choices are made anew. FUL_CONV_KERNELS
- * (CMakeLists.txt) stands for the kernels the program is built with. */
+ * (CMakeLists.txt) stands for the kernels the program is built with, and for how they are measured. */
 #define HEAD_WORD "fulcrum-conv-"
 #define HEAD      HEAD_WORD "2\t"
 #define KERNELS   "\tkernels " FUL_CONV_KERNELS "\n"
@@ -251,8 +251,7 @@ typedef struct trial {
     ful__patches patches;
     ful__strips strips;
     ful__pages x, y, w, packed, scratch;
-    ful__pages
-        others; /* stands for the other layers' weights: read before a run, it drives this layer's out of the near caches */
+    ful__pages others; /* stands for the other layers' weights: read before a run, it drives this layer's out of caches */
 } trial;
 
 static void trial_deinit(trial *t)
@@ -283,6 +282,16 @@ static size_t weight_bytes(const ful__dnnl_conv_spec *s)
     return (size_t)s->attr.kernel_h * (size_t)s->attr.kernel_w * (size_t)s->x.c * (size_t)s->y.c * sizeof(float);
 }
 
+/* Other layers' weights come between two runs of a layer. Small ones stay in the second-level cache; of those that take a good
+ * part of the third, a net has more than it holds. */
+static size_t others_bytes(const ful__dnnl_conv_spec *s)
+{
+    enum { OTHERS_MAX = 1 << 26 };
+    const size_t l2 = (size_t)ful_cpu_l2_bytes(), l3 = (size_t)ful_cpu_l3_bytes(), far = l3 + l3 / 4;
+    if (weight_bytes(s) < l2 / 4) return 0;
+    return weight_bytes(s) < l3 / 16 ? 2 * l2 * (size_t)ful_threads_get() : far < OTHERS_MAX ? far : OTHERS_MAX;
+}
+
 static ful_status trial_memory(trial *t)
 {
     static const char what[] = "a trial of a convolution";
@@ -310,9 +319,7 @@ static ful_status trial_memory(trial *t)
     fill(&t->x);
     fill(&t->y);
     fill(&t->w);
-    const size_t near_bytes = (size_t)ful_cpu_l2_bytes();
-    if (weight_bytes(s) < near_bytes / 4) return FUL_OK; /* small weights stay */
-    return ful__pages_alloc(&t->others, 2 * near_bytes * (size_t)ful_threads_get(), what);
+    return others_bytes(s) > 0 ? ful__pages_alloc(&t->others, others_bytes(s), what) : FUL_OK;
 }
 
 static void read_piece(void *ctx, int64_t piece, int thread)
@@ -491,6 +498,13 @@ static void list_ways(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass, int 
     way[FUL__CONV_STRIPS] = ful__strips_applies(a, spec->x, spec->y, pass);
 }
 
+/* Enough for the four times as many weights that Winograd's tiles of 4 x 4 take. */
+static bool many_pixels(const ful__dnnl_conv_spec *spec, int n)
+{
+    enum { FEW_PIXELS = 128 };
+    return spec->train || (int64_t)n * spec->y.h * spec->y.w >= FEW_PIXELS;
+}
+
 static const ful__conv_way way_of[] = {[FUL_CONV_DIRECT] = FUL__CONV_DIRECT,
                                        [FUL_CONV_WINOGRAD] = FUL__CONV_WINOGRAD,
                                        [FUL_CONV_PATCHES] = FUL__CONV_PATCHES,
@@ -525,7 +539,7 @@ ful_status ful__conv_choose(const ful__dnnl_conv_spec *spec, ful__dnnl_pass pass
         if (way[way_of[want]]) *out = way_of[want];
         return FUL_OK;
     }
-    if (way[FUL__CONV_WINOGRAD]) way[FUL__CONV_STRIPS] = false; /* never the better one, so it is not measured */
+    if (way[FUL__CONV_WINOGRAD] && many_pixels(spec, n)) way[FUL__CONV_STRIPS] = false; /* not measured: never the better one */
     for (int i = FUL__CONV_DIRECT + 1; i < FUL__CONV_WAYS; i++) others += way[i];
     if (others == 0) return FUL_OK;
 

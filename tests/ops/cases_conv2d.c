@@ -149,7 +149,8 @@ static const conv_case strips[] = {
     {{7, 7, 24}, 40, 3, 3, 2, 2, 1, 1, .strips = true},
     {{6, 7, 16}, 16, 3, 3, 2, 2, 1, 1, .n_max = 37, .strips = true},
     {{4, 4, 128}, 96, 3, 3, 2, 2, 1, 1, .n_max = 5, .strips = true},
-    {{7, 7, 32}, 32, 3, 3, 2, 2, 1, 1, .groups = 2, .strips = true}, /* does not apply */
+    {{4, 4, 256}, 48, 3, 3, 1, 1, 1, 1, .bias = true, .n_max = 2, .strips = true}, /* a long panel in parts */
+    {{7, 7, 32}, 32, 3, 3, 2, 2, 1, 1, .groups = 2, .strips = true},               /* does not apply */
 };
 
 static void conv(check_sink *sink, unsigned use, const conv_case *c)

@@ -29,7 +29,8 @@ static const conv_case usual[] = {
     {{16, 16, 16}, 32, 3, 3, 2, 2, 1, 1, .strips = true},
     {{5, 5, 32}, 16, 1, 1, 2, 2, .strips = true},
     {{1, 1, 16}, 32, 1, 1, .strips = true},
-    {{2, 2, 64}, 96, 3, 3, 1, 1, 1, 1, .n_max = 3, .strips = true}, /* more weights than pixels */
+    {{2, 2, 64}, 96, 3, 3, 1, 1, 1, 1, .n_max = 3, .strips = true},  /* more weights than pixels */
+    {{4, 4, 256}, 48, 3, 3, 1, 1, 1, 1, .n_max = 2, .strips = true}, /* a long panel in parts */
     {{9, 7, 16}, 16, 5, 3, 1, 2, 2, 0, 1, 2, .strips = true},
     {{9, 9, 3}, 32, 3, 3, 1, 1, 1, 1, .strips = true},
     {{32, 32, 3}, 16, 3, 3, 1, 1, 1, 1, .n_max = 2, .strips = true},

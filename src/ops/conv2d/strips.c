@@ -16,8 +16,9 @@
 #include "core/parallel.h"
 #include "ops/conv2d/blocked.h"
 
-/* Weights are fetched so many steps before their use: they are read once, and the hardware stops at the ends of pages. */
-enum { AHEAD = 24, LINE = 16, STRIPS_PIXELS = 8 };
+/* Weights are fetched so many steps before their use: they are read once, and the hardware stops at the ends of pages. PART_…:
+ * of a long panel so many floats at a time, where there are no more than so many tiles. */
+enum { AHEAD = 24, LINE = 16, STRIPS_PIXELS = 8, PART_FLOATS = 1 << 14, PART_TILES = 6 };
 
 /*
  * One panel of the output for the pixels of a strip:
@@ -35,6 +36,16 @@ typedef struct strips_product {
     const float *dy; /* in the place of y, where the sum is over the pixels: */
     float *dw;       /* [run][c][out] += */
 } strips_product;
+
+/* Some runs of a product, for one tile. */
+typedef struct strips_part {
+    const int32_t *run_at;
+    int runs;
+    const float *w, *next; /* of these runs; what is fetched meanwhile */
+    int64_t next_step;     /* floats from one step's to the next one's */
+    bool begins, ends;     /* the first of the product's runs are among these; the last */
+    float *sums;           /* between them */
+} strips_part;
 
 typedef struct strips_kernels {
     void (*multiply)(const strips_product *p);

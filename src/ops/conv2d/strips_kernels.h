@@ -7,12 +7,13 @@ enum { FN(BLOCK) = LANES == 16 ? 16 : 8, FN(PARTS) = FN(BLOCK) / LANES };
 /* Pixels of a tile beside two blocks of output channels and beside one. */
 enum { FN(PIXELS_2) = LANES == 16 ? 8 : LANES == 8 ? 6 : 2, FN(PIXELS_1) = LANES == 4 ? 4 : 8 };
 
-/* One value of every pixel times its row of the weights. */
-INLINE void FN(strips_step)(const float *const *v, int64_t at, const float *from, vf *sum, const int R, const int V)
+/* One value of every pixel times its row of the weights; next: what is fetched meanwhile. */
+INLINE void FN(strips_step)(const float *const *v, int64_t at, const float *from, const float *next, vf *sum, const int R,
+                            const int V)
 {
     vf w[2 * FN(PARTS)];
 #pragma GCC unroll 4
-    for (int n = 0; n < V; n += LINE / LANES) __builtin_prefetch(from + (AHEAD * V + n) * LANES);
+    for (int n = 0; n < V; n += LINE / LANES) __builtin_prefetch(next + n * LANES);
 #pragma GCC unroll 4
     for (int n = 0; n < V; n++) w[n] = vload(from + n * LANES);
 #pragma GCC unroll 8
@@ -30,12 +31,13 @@ INLINE int64_t FN(strips_at)(int64_t block, int64_t pixel, const int n)
 }
 
 /* R pixels times N blocks of output channels. */
-INLINE void FN(strips_tile)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, const int R, const int N)
+INLINE void FN(strips_tile)(const strips_product *p, const strips_part *part, const int32_t *v_at, const int32_t *y_at,
+                            const int R, const int N)
 {
     const int V = N * FN(PARTS), length = p->length;
-    const int64_t y_block = p->y_block;
+    const int64_t y_block = p->y_block, next_step = part->next_step;
     float *y = p->y;
-    const float *v[STRIPS_PIXELS], *from = p->w;
+    const float *v[STRIPS_PIXELS], *from = part->w, *next = part->next;
     vf sum[STRIPS_PIXELS * 2 * FN(PARTS)], bias[2 * FN(PARTS)] = {0};
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
@@ -46,11 +48,17 @@ INLINE void FN(strips_tile)(const strips_product *p, const int32_t *v_at, const 
 #pragma GCC unroll 4
         for (int n = 0; n < V; n++) bias[n] = vload(p->bias + n * LANES);
 #pragma GCC unroll 32
-    for (int i = 0; i < R * V; i++) sum[i] = bias[i % V];
-    for (const int32_t *run = p->run_at, *end = run + p->runs; run < end; run++) {
+    for (int i = 0; i < R * V; i++) sum[i] = part->begins ? bias[i % V] : vload(part->sums + i * LANES);
+    for (const int32_t *run = part->run_at, *end = run + part->runs; run < end; run++) {
         int64_t at = *run;
 #pragma GCC unroll 4
-        for (int c = 0; c < length; c++, at++, from += V * LANES) FN(strips_step)(v, at, from, sum, R, V);
+        for (int c = 0; c < length; c++, at++, from += V * LANES, next += next_step)
+            FN(strips_step)(v, at, from, next, sum, R, V);
+    }
+    if (!part->ends) {
+#pragma GCC unroll 32
+        for (int i = 0; i < R * V; i++) vstore(part->sums + i * LANES, sum[i]);
+        return;
     }
     if (p->residual)
 #pragma GCC unroll 32
@@ -61,9 +69,10 @@ INLINE void FN(strips_tile)(const strips_product *p, const int32_t *v_at, const 
 }
 
 #define STRIPS_CASE(R, N) \
-    case R: FN(strips_tile)(p, v_at, y_at, R, N); return;
+    case R: FN(strips_tile)(p, part, v_at, y_at, R, N); return;
 
-TARGET static void FN(strips_tile_1)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, int pixels)
+TARGET static void FN(strips_tile_1)(const strips_product *p, const strips_part *part, const int32_t *v_at, const int32_t *y_at,
+                                     int pixels)
 {
     switch (pixels) {
         STRIPS_CASE(1, 1)
@@ -75,11 +84,12 @@ TARGET static void FN(strips_tile_1)(const strips_product *p, const int32_t *v_a
         STRIPS_CASE(6, 1)
         STRIPS_CASE(7, 1)
 #endif
-    default: FN(strips_tile)(p, v_at, y_at, FN(PIXELS_1), 1);
+    default: FN(strips_tile)(p, part, v_at, y_at, FN(PIXELS_1), 1);
     }
 }
 
-TARGET static void FN(strips_tile_2)(const strips_product *p, const int32_t *v_at, const int32_t *y_at, int pixels)
+TARGET static void FN(strips_tile_2)(const strips_product *p, const strips_part *part, const int32_t *v_at, const int32_t *y_at,
+                                     int pixels)
 {
     switch (pixels) {
         STRIPS_CASE(1, 2)
@@ -93,21 +103,41 @@ TARGET static void FN(strips_tile_2)(const strips_product *p, const int32_t *v_a
         STRIPS_CASE(6, 2)
         STRIPS_CASE(7, 2)
 #endif
-    default: FN(strips_tile)(p, v_at, y_at, FN(PIXELS_2), 2);
+    default: FN(strips_tile)(p, part, v_at, y_at, FN(PIXELS_2), 2);
     }
 }
 
-/* Pixels in tiles of nearly equal size. */
+/*
+ * Pixels in tiles of nearly equal size. Where these are few and a panel of weights is long, some runs of all tiles at a time:
+ * the tiles then meet the same weights in a near cache, and all of them, not the first alone, fetch the next ones.
+ */
 TARGET static void FN(strips_multiply)(const strips_product *p)
 {
     const int most = p->group == 2 ? FN(PIXELS_2) : FN(PIXELS_1), tiles = (p->pixels + most - 1) / most;
-    for (int i = 0, at = 0; i < tiles; i++) {
-        const int pixels = (p->pixels - at) / (tiles - i);
-        if (p->group == 2)
-            FN(strips_tile_2)(p, p->v_at + at, p->y_at + at, pixels);
-        else
-            FN(strips_tile_1)(p, p->v_at + at, p->y_at + at, pixels);
-        at += pixels;
+    const int64_t step = (int64_t)p->group * FN(BLOCK), floats = p->runs * (int64_t)p->length * step;
+    const int64_t long_parts = floats / PART_FLOATS < p->runs ? floats / PART_FLOATS : p->runs;
+    const int64_t parts = tiles > 1 && tiles <= PART_TILES && long_parts > 1 ? long_parts : 1;
+    _Alignas(64) float sums[PART_TILES * STRIPS_PIXELS * 2 * FN(BLOCK)];
+    strips_part part = {.next_step = parts > 1 ? (step + tiles - 1) / tiles : step};
+    for (int64_t k = 0; k < parts; k++) {
+        int64_t run, run_end;
+        ful__share(p->runs, parts, k, &run, &run_end);
+        part.begins = k == 0;
+        part.ends = k + 1 >= parts;
+        part.run_at = p->run_at + run;
+        part.runs = (int)(run_end - run);
+        part.w = p->w + run * p->length * step;
+        for (int i = 0, at = 0; i < tiles; i++) {
+            const int pixels = (p->pixels - at) / (tiles - i);
+            const int64_t length = (run_end - run) * p->length;
+            part.next = part.w + (parts > 1 ? (length + i * length / tiles) * step : AHEAD * step);
+            part.sums = sums + i * STRIPS_PIXELS * 2 * FN(BLOCK);
+            if (p->group == 2)
+                FN(strips_tile_2)(p, &part, p->v_at + at, p->y_at + at, pixels);
+            else
+                FN(strips_tile_1)(p, &part, p->v_at + at, p->y_at + at, pixels);
+            at += pixels;
+        }
     }
 }
 

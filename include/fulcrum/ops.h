@@ -76,6 +76,7 @@ typedef struct ful_linear_attr {
     bool bias;        /* (default true) */
     ful_init init;    /* (default FUL_INIT_LECUN_NORMAL) */
     float gain;       /* (default 1) */
+    int lead;         /* the first so many outputs are made at the first position alone, and are 0 at all others (default 0) */
 } ful_linear_attr;
 /* weight [out][in], bias [out]. */
 FUL_API void ful_linear_defaults(ful_linear_attr *attr);

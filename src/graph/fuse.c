@@ -27,7 +27,7 @@ typedef struct fuser {
         int tensor;
         ful__fused fused; /* the chain that ends here */
     } * nodes;
-    int *at; /* by node: the one position made, FUL__EVERYWHERE: all */
+    ful__narrow *narrow; /* by node */
 } fuser;
 
 const ful__fused ful__nothing_fused = {
@@ -40,7 +40,7 @@ static bool fusing(const fuser *f)
 
 static bool narrow(const fuser *f, ful_node i)
 {
-    return f->at[i] >= 0;
+    return f->narrow[i].at >= 0;
 }
 
 static bool passes_on(const fuser *f, const ful__node *node)
@@ -149,10 +149,17 @@ static void match(fuser *f, ful_node i)
 static ful_status create_plain(const fuser *f, ful_node i, const ful_shape *shape, int n_x, ful__op **out)
 {
     const ful__node *node = &f->g->nodes[i];
-    if (node->type != &ful__op_attention || !narrow(f, i)) return node->type->create(node->name, node->attr, shape, n_x, out);
-    ful_attention_attr attr = *(const ful_attention_attr *)node->attr;
-    attr.queries = 1;
-    return node->type->create(node->name, &attr, shape, n_x, out);
+    if (node->type == &ful__op_attention && narrow(f, i)) {
+        ful_attention_attr attr = *(const ful_attention_attr *)node->attr;
+        attr.queries = 1;
+        return node->type->create(node->name, &attr, shape, n_x, out);
+    }
+    if (f->narrow[i].lead > 0) {
+        ful_linear_attr attr = *(const ful_linear_attr *)node->attr;
+        attr.lead = f->narrow[i].lead;
+        return node->type->create(node->name, &attr, shape, n_x, out);
+    }
+    return node->type->create(node->name, node->attr, shape, n_x, out);
 }
 
 static ful_status create_op(fuser *f, ful_node i, const ful_shape *shape, int n_x, ful__op **out)
@@ -193,7 +200,7 @@ static ful_status operand(fuser *f, ful_node i, ful_node x, ful_shape *shape, in
     char name[FUL__OP_NAME_MAX];
     ful__op *op;
     snprintf(name, sizeof name, "take.%d", *out);
-    FUL_TRY(ful__op_take.create(name, &(ful_take_attr){.position = f->at[i]}, shape, 1, &op));
+    FUL_TRY(ful__op_take.create(name, &(ful_take_attr){.position = f->narrow[i].at}, shape, 1, &op));
     ful__step *step = add_step(f, op, -1);
     step->x[0] = *out;
     *out = step->y;
@@ -231,13 +238,13 @@ ful_status ful__program_fuse(ful__program *p)
     const ful_graph *g = p->graph;
     fuser f = {.p = p, .g = g, .output = g->output >= 0 ? g->output : g->count - 1};
     FUL_TRY(ful__calloc(&f.nodes, (size_t)g->count, sizeof *f.nodes, "the fusion pass"));
-    ful_status status = ful__calloc(&f.at, (size_t)g->count, sizeof *f.at, "the fusion pass");
+    ful_status status = ful__calloc(&f.narrow, (size_t)g->count, sizeof *f.narrow, "the fusion pass");
     if (status != FUL_OK) {
         ful__free(f.nodes);
         return status;
     }
-    for (ful_node i = 0; i < g->count; i++) f.at[i] = FUL__EVERYWHERE;
-    if (fusing(&f)) ful__graph_narrow(g, f.output, p->spec.train, f.at);
+    for (ful_node i = 0; i < g->count; i++) f.narrow[i].at = FUL__EVERYWHERE;
+    if (fusing(&f)) ful__graph_narrow(g, f.output, p->spec.train, f.narrow);
     find_live(&f);
     if (fusing(&f))
         for (ful_node i = 1; i < g->count; i++)
@@ -246,7 +253,7 @@ ful_status ful__program_fuse(ful__program *p)
     for (ful_node i = 1; i < g->count && status == FUL_OK; i++)
         if (f.nodes[i].consumers > 0 && !f.nodes[i].swallowed) status = emit(&f, i);
     p->output = f.nodes[f.output].tensor;
-    ful__free(f.at);
+    ful__free(f.narrow);
     ful__free(f.nodes);
     return status;
 }

@@ -27,9 +27,12 @@ struct ful_graph {
 ful_status ful__graph_add(ful_graph *g, const char *name, const ful__op_type *type, const void *attr, size_t attr_bytes,
                           const ful_node *x, int n_x, ful_node *out) FUL_CHECK_RESULT;
 
-/* For each node, the one position of its value that is read on the way to the output, and made; FUL__EVERYWHERE: all of them
- * are. Of what the output does not depend on, some other negative. An output of -1 is the last node. */
+/* What of a node's value is read on the way to the output, and made: by node [g->count]. An output of -1 is the last node. */
 enum { FUL__EVERYWHERE = -1 };
-void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, int *at);
+typedef struct ful__narrow {
+    int at;   /* one position; FUL__EVERYWHERE: all of them; some other negative where the output does not depend on it */
+    int lead; /* of a linear layer's: so many leading channels at position 0 alone */
+} ful__narrow;
+void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__narrow *out);
 
 #endif

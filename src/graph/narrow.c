@@ -2,8 +2,8 @@
 /*
  * Values of which one position alone is read. A transformer that ends in its class token reads of its last block's output that
  * token only: so the block's MLP, its norm and the projection need run at that position alone, its attention needs one query,
- * and all else, queries aside, is what the keys and values of the others need. What is left out has no part in the output, and
- * its gradients are 0; the output keeps its bits.
+ * and of what the attention reads the others need keys and values alone. What is left out has no part in the output, and its
+ * gradients are 0; the output keeps its bits.
  */
 #include "graph/graph.h"
 
@@ -20,23 +20,26 @@ static bool positionwise(const ful__node *node, bool train)
            type == &ful__op_act;
 }
 
-static void read_at(int *at, ful_node x, int position)
+static void read_at(ful__narrow *x, int position, int lead)
 {
-    at[x] = at[x] == UNREAD || at[x] == position ? position : FUL__EVERYWHERE;
+    const bool first = x->at == UNREAD;
+    x->at = first || x->at == position ? position : FUL__EVERYWHERE;
+    x->lead = first ? lead : 0;
 }
 
-void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, int *at)
+void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__narrow *out)
 {
     if (output < 0) output = g->count - 1;
-    for (ful_node i = 0; i < g->count; i++) at[i] = i == output ? FUL__EVERYWHERE : UNREAD;
+    for (ful_node i = 0; i < g->count; i++) out[i] = (ful__narrow){i == output ? FUL__EVERYWHERE : UNREAD, 0};
     for (ful_node i = output; i > 0; i--) {
         const ful__node *node = &g->nodes[i];
-        if (at[i] == UNREAD) continue;
-        const bool each = positionwise(node, train);
-        if (!each && !(node->type == &ful__op_attention && at[i] == 0)) at[i] = FUL__EVERYWHERE;
+        if (out[i].at == UNREAD) continue;
+        const bool each = positionwise(node, train), asks_once = node->type == &ful__op_attention && out[i].at == 0;
+        if (!each && !asks_once) out[i].at = FUL__EVERYWHERE;
+        if (node->type != &ful__op_linear) out[i].lead = 0;
         const bool takes = node->type == &ful__op_take && i != output;
-        const int position = takes ? ((const ful_take_attr *)node->attr)->position : each ? at[i] : FUL__EVERYWHERE;
-        for (int k = 0; k < node->n_x; k++) read_at(at, node->x[k], position);
+        const int position = takes ? ((const ful_take_attr *)node->attr)->position : each ? out[i].at : FUL__EVERYWHERE;
+        for (int k = 0; k < node->n_x; k++) read_at(&out[node->x[k]], position, asks_once ? node->shape.c : 0);
     }
-    at[0] = FUL__EVERYWHERE;
+    out[0] = (ful__narrow){FUL__EVERYWHERE, 0};
 }

@@ -110,15 +110,16 @@ static void derive(ful_account *a, const double train[2])
 /* Every position of a value that is read at one of them costs the same. */
 static ful_status count_unread(const ful_graph *g, ful_account *a)
 {
-    int *at = NULL;
-    FUL_TRY(ful__calloc(&at, (size_t)g->count + 1, sizeof *at, "the account of a graph"));
-    if (g->count > 0) ful__graph_narrow(g, g->output, false, at);
+    ful__narrow *read = NULL;
+    FUL_TRY(ful__calloc(&read, (size_t)g->count + 1, sizeof *read, "the account of a graph"));
+    if (g->count > 0) ful__graph_narrow(g, g->output, false, read);
     for (int i = 1; i < g->count; i++) {
         const ful__node *node = &g->nodes[i];
         const int64_t positions = (int64_t)node->shape.h * node->shape.w;
-        if (at[i] >= 0) a->macs_unread += node->op->cost.macs / positions * (positions - 1);
+        const int64_t channels = read[i].at >= 0 ? node->shape.c : read[i].lead;
+        a->macs_unread += node->op->cost.macs / (positions * node->shape.c) * channels * (positions - 1);
     }
-    ful__free(at);
+    ful__free(read);
     return FUL_OK;
 }
 

@@ -4,14 +4,24 @@
  * forward and W for the gradient of x; training with few rows does without them.
  */
 #include <math.h>
+#include <string.h>
 
 #include "core/parallel.h"
 #include "ops/common.h"
 #include "ops/gemm.h"
 
+/* Some of the outputs, at all positions or, the leading ones, at the first of each image. */
+typedef struct part {
+    int first, count; /* outputs */
+    int64_t rows;     /* of an image, `step` positions apart */
+    int step;
+} part;
+
 typedef struct linear_op {
     ful__op base;
     ful_linear_attr attr;
+    part parts[2];
+    int n_parts;
     bool packs; /* by plan: W serves many rows, or many runs */
 } linear_op;
 
@@ -20,9 +30,14 @@ void ful_linear_defaults(ful_linear_attr *attr)
     *attr = (ful_linear_attr){.bias = true, .init = FUL_INIT_LECUN_NORMAL, .gain = 1.0f};
 }
 
-static ful_status describe(ful__op *op, const ful_linear_attr *a)
+static int64_t positions_of(const ful__op *op)
 {
-    const int64_t positions = (int64_t)op->x[0].h * op->x[0].w, in = op->x[0].c;
+    return (int64_t)op->x[0].h * op->x[0].w;
+}
+
+static ful_status check(const ful__op *op, const ful_linear_attr *a)
+{
+    const int64_t positions = positions_of(op);
     FUL_TRY(ful__op_takes(op, 1));
     FUL_FAIL_IF(a->out_features < 1, FUL_ERR_ARG, "cannot build linear '%s' with out_features=%d: it must be at least 1",
                 op->name, a->out_features);
@@ -31,41 +46,68 @@ static ful_status describe(ful__op *op, const ful_linear_attr *a)
                 a->out_features, (long long)positions);
     FUL_FAIL_IF(!isfinite(a->gain) || a->gain < 0, FUL_ERR_ARG,
                 "cannot build linear '%s' with gain=%g: it must be finite and >= 0", op->name, (double)a->gain);
-    const int64_t shape[2] = {a->out_features, in};
+    FUL_FAIL_IF(a->lead < 0 || a->lead >= a->out_features, FUL_ERR_ARG,
+                "cannot build linear '%s' with lead=%d, out_features=%d: lead must be at least 0 and less than out_features",
+                op->name, a->lead, a->out_features);
+    return FUL_OK;
+}
+
+static void list_parts(linear_op *l)
+{
+    const ful_linear_attr *a = &l->attr;
+    const int64_t positions = positions_of(&l->base);
+    l->parts[l->n_parts++] = (part){.first = a->lead, .count = a->out_features - a->lead, .rows = positions, .step = 1};
+    if (a->lead > 0) l->parts[l->n_parts++] = (part){.count = a->lead, .rows = 1, .step = (int)positions};
+}
+
+static ful_status describe(linear_op *l)
+{
+    ful__op *op = &l->base;
+    const ful_linear_attr *a = &l->attr;
+    FUL_TRY(check(op, a));
+    list_parts(l);
+    const int64_t in = op->x[0].c, shape[2] = {a->out_features, in};
     op->y.c = a->out_features;
-    op->cost.macs = positions * in * a->out_features;
+    for (int i = 0; i < l->n_parts; i++) op->cost.macs += l->parts[i].rows * in * l->parts[i].count;
     FUL_TRY(ful__op_add_param(op, "weight", 2, shape, a->init, a->gain, in, true, true));
     return a->bias ? ful__op_add_param(op, "bias", 1, shape, FUL_INIT_ZEROS, 1.0f, in, true, false) : FUL_OK;
 }
 
 static ful_status create(const char *name, const void *attr, const ful_shape *x, int n_x, ful__op **out)
 {
-    linear_op *op;
+    linear_op *l;
     *out = NULL;
-    FUL_TRY(ful__calloc(&op, 1, sizeof *op, "a linear layer"));
-    op->attr = *(const ful_linear_attr *)attr;
-    ful_status status = ful__op_init(&op->base, &ful__op_linear, name, x, n_x);
-    if (status == FUL_OK) status = describe(&op->base, &op->attr);
-    return ful__op_made(&op->base, status, out);
+    FUL_TRY(ful__calloc(&l, 1, sizeof *l, "a linear layer"));
+    l->attr = *(const ful_linear_attr *)attr;
+    ful_status status = ful__op_init(&l->base, &ful__op_linear, name, x, n_x);
+    if (status == FUL_OK) status = describe(l);
+    return ful__op_made(&l->base, status, out);
 }
 
-/* Floats of the packed W^T; W for backward lies behind them. */
-static size_t packed_forward(const ful__op *op)
+static size_t aligned(size_t floats)
 {
-    return ful__align64(ful__gemm_packed_floats(op->x[0].c, op->y.c) * sizeof(float)) / sizeof(float);
+    return ful__align64(floats * sizeof(float)) / sizeof(float);
+}
+
+/* Floats of the packed W^T of the first parts; W of the first, for backward, lies behind them all. */
+static size_t packed_forward(const linear_op *l, int parts)
+{
+    size_t floats = 0;
+    for (int i = 0; i < parts; i++) floats += aligned(ful__gemm_packed_floats(l->base.x[0].c, l->parts[i].count));
+    return floats;
 }
 
 static ful_status plan(ful__op *op, int n_max, bool train)
 {
     linear_op *l = (linear_op *)op;
-    const int in = op->x[0].c, out = op->y.c;
-    const int64_t rows = (int64_t)n_max * op->x[0].h * op->x[0].w;
-    l->packs = !train || ful__gemm_should_pack(rows);
-    op->need = (ful__need){.packed = l->packs ? packed_forward(op) * sizeof(float) : 0};
-    if (!train) return FUL_OK;
-    if (l->packs) op->need.packed += ful__gemm_packed_floats(out, in) * sizeof(float);
-    op->need.scratch_fixed = ful__gemm_tn_scratch_floats(rows, out, in) * sizeof(float);
-    op->need.backward_x = 1u;
+    l->packs = !train || ful__gemm_should_pack(n_max * positions_of(op));
+    op->need = (ful__need){.packed = l->packs ? packed_forward(l, l->n_parts) * sizeof(float) : 0, .backward_x = train};
+    if (l->packs && train) op->need.packed += ful__gemm_packed_floats(l->parts[0].count, op->x[0].c) * sizeof(float);
+    for (int i = 0; i < l->n_parts; i++) {
+        const part *p = &l->parts[i];
+        const size_t sums = ful__gemm_tn_scratch_floats(n_max * p->rows, p->count, op->x[0].c) * sizeof(float);
+        if (train && sums > op->need.scratch_fixed) op->need.scratch_fixed = sums;
+    }
     return FUL_OK;
 }
 
@@ -96,65 +138,94 @@ static void multiply(const linear_op *l, const ful__run *run, ful__gemm_job job,
     ful__gemm_grouped(&job, 1);
 }
 
+typedef struct clearing {
+    float *y;
+    int64_t positions, out;
+    size_t bytes;
+} clearing;
+
+static void clear_image(void *ctx, int64_t image, int thread)
+{
+    (void)thread;
+    const clearing *c = ctx;
+    for (int64_t t = 1; t < c->positions; t++) memset(c->y + (image * c->positions + t) * c->out, 0, c->bytes);
+}
+
 static ful_status forward(ful__op *op, const ful__run *run)
 {
     const linear_op *l = (linear_op *)op;
     const int in = op->x[0].c, out = op->y.c;
-    const ful__gemm_job job = {.m = (int64_t)run->n * op->x[0].h * op->x[0].w,
-                               .n = out,
-                               .k = in,
-                               .a = run->x[0],
-                               .a_rs = in,
-                               .a_cs = 1,
-                               .b = run->w[0],
-                               .b_rs = 1,
-                               .b_cs = in,
-                               .c = run->y,
-                               .ldc = out,
-                               .bias = l->attr.bias ? run->w[1] : NULL};
-    multiply(l, run, job, run->packed);
-    if (run->counters) run->counters->macs += job.m * job.n * job.k;
+    for (int i = 0; i < l->n_parts; i++) {
+        const part *p = &l->parts[i];
+        const ful__gemm_job job = {.m = run->n * p->rows,
+                                   .n = p->count,
+                                   .k = in,
+                                   .a = run->x[0],
+                                   .a_rs = (int64_t)p->step * in,
+                                   .a_cs = 1,
+                                   .b = run->w[0] + (int64_t)p->first * in,
+                                   .b_rs = 1,
+                                   .b_cs = in,
+                                   .c = run->y + p->first,
+                                   .ldc = (int64_t)p->step * out,
+                                   .bias = l->attr.bias ? run->w[1] + p->first : NULL};
+        multiply(l, run, job, l->packs ? (float *)run->packed + packed_forward(l, i) : NULL);
+        if (run->counters) run->counters->macs += job.m * job.n * job.k;
+    }
+    clearing c = {run->y, positions_of(op), out, (size_t)l->attr.lead * sizeof(float)};
+    if (c.bytes > 0) ful__parallel_for(run->n, clear_image, &c);
     return FUL_OK;
 }
 
-static void backward_x(const linear_op *l, const ful__run *run, int64_t rows)
+/* What all positions have, then the first of each image once more, with all of its outputs: one chain in ascending order. */
+static void backward_x(const linear_op *l, const ful__run *run)
 {
     const int in = l->base.x[0].c, out = l->base.y.c;
-    const ful__gemm_job job = {.m = rows,
-                               .n = in,
-                               .k = out,
-                               .a = run->dy,
-                               .a_rs = out,
-                               .a_cs = 1,
-                               .b = run->w[0],
-                               .b_rs = in,
-                               .b_cs = 1,
-                               .c = run->dx[0],
-                               .ldc = in};
-    multiply(l, run, job, l->packs ? (float *)run->packed + packed_forward(&l->base) : NULL);
+    const part *p = &l->parts[0];
+    ful__gemm_job job = {.m = run->n * p->rows,
+                         .n = in,
+                         .k = p->count,
+                         .a = run->dy + p->first,
+                         .a_rs = out,
+                         .a_cs = 1,
+                         .b = run->w[0] + (int64_t)p->first * in,
+                         .b_rs = in,
+                         .b_cs = 1,
+                         .c = run->dx[0],
+                         .ldc = in};
+    multiply(l, run, job, l->packs ? (float *)run->packed + packed_forward(l, l->n_parts) : NULL);
+    if (l->attr.lead == 0) return;
+    job.m = run->n;
+    job.k = out;
+    job.a = run->dy;
+    job.a_rs = p->rows * out;
+    job.b = run->w[0];
+    job.ldc = p->rows * in;
+    ful__gemm_grouped(&job, 1);
 }
 
 static ful_status backward(ful__op *op, const ful__run *run)
 {
     const linear_op *l = (linear_op *)op;
     const int in = op->x[0].c, out = op->y.c;
-    const int64_t rows = (int64_t)run->n * op->x[0].h * op->x[0].w;
     float *dw = run->dw ? run->dw[0] : NULL, *db = run->dw && l->attr.bias ? run->dw[1] : NULL;
-    if (run->dx[0]) backward_x(l, run, rows);
-    if (dw) {
-        const ful__gemm_tn_job job = {.rows = rows,
-                                      .m = out,
+    if (run->dx[0]) backward_x(l, run);
+    for (int i = 0; i < l->n_parts; i++) {
+        const part *p = &l->parts[i];
+        const ful__gemm_tn_job job = {.rows = run->n * p->rows,
+                                      .m = p->count,
                                       .n = in,
-                                      .a = run->dy,
-                                      .lda = out,
+                                      .a = run->dy + p->first,
+                                      .lda = (int64_t)p->step * out,
                                       .b = run->x[0],
-                                      .ldb = in,
-                                      .c = dw,
+                                      .ldb = (int64_t)p->step * in,
+                                      .c = dw ? dw + (int64_t)p->first * in : NULL,
                                       .ldc = in,
-                                      .a_sums = db};
-        ful__gemm_tn_grouped(&job, 1, run->scratch);
-    } else if (db) {
-        ful__column_sums(run->dy, rows, out, out, db);
+                                      .a_sums = db ? db + p->first : NULL};
+        if (dw)
+            ful__gemm_tn_grouped(&job, 1, run->scratch);
+        else if (db)
+            ful__column_sums(job.a, job.rows, job.m, job.lda, job.a_sums);
     }
     return FUL_OK;
 }

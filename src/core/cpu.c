@@ -94,20 +94,25 @@ const char *ful_cpu_name(void)
     return brand;
 }
 
+/* What the system calls their sizes; -1, which it refuses, where it has no word for them. */
+#if defined(_SC_LEVEL2_CACHE_SIZE) && defined(_SC_LEVEL3_CACHE_SIZE)
+enum { L2_SIZE = _SC_LEVEL2_CACHE_SIZE, L3_SIZE = _SC_LEVEL3_CACHE_SIZE };
+#else
+enum { L2_SIZE = -1, L3_SIZE = -1 };
+#endif
+
+static int64_t cache_bytes(int size, int64_t otherwise)
+{
+    const long bytes = sysconf(size);
+    return bytes > 0 ? bytes : otherwise;
+}
+
 int64_t ful_cpu_l2_bytes(void)
 {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    if (bytes > 0) return bytes;
-#endif
-    return 1 << 20;
+    return cache_bytes(L2_SIZE, 1 << 20);
 }
 
 int64_t ful_cpu_l3_bytes(void)
 {
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    if (bytes > 0) return bytes;
-#endif
-    return 32 << 20;
+    return cache_bytes(L3_SIZE, 32 << 20);
 }

@@ -227,9 +227,6 @@ ATTENTIONS = {"sdpa": True, "products": False}
 MLP_MOES = {"loop": LoopMoE, "sorted": SortedMoE, "bmm": GroupedMlpMoE, "grouped_mm": GroupedMmMoE}
 
 
-SHORTCUT = "class token alone"  # a contest of nets whose last block is made for it
-
-
 def for_token(vit):
     vit.last_for_token = True
     return vit

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import nets
-from serve import Contest, Contests, serve
+from serve import SHORTCUT, Contest, Contests, serve
 
 
 def fold(module):
@@ -64,7 +64,7 @@ def contest_of(request, shortcut=False):
 def infer_contest(request):
     if not request["net"].startswith("vit"):
         return contest_of(request)
-    return Contests({"": contest_of(request), nets.SHORTCUT: contest_of(request, True)})
+    return Contests({"": contest_of(request), SHORTCUT: contest_of(request, True)})
 
 
 running = {}

@@ -54,6 +54,9 @@ class Contest:
         return {"seconds": seconds, "failed": self.failed}
 
 
+SHORTCUT = "class token alone"  # the contest of nets whose last block is made for it; table.py looks for it
+
+
 class Contests:
     """Several, each with a best of its own: contest/variant, or the variant's name alone where the contest's is empty."""
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 import nets
-from serve import Contest, Contests, serve
+from serve import SHORTCUT, Contest, Contests, serve
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -66,7 +66,7 @@ def train_contest(request):
         return contest_of(styles, batch)
     nets.check_last_for_token(name)
     shortcut = {style: lambda make=make: nets.for_token(make()) for style, make in styles.items()}
-    return Contests({"": contest_of(styles, batch), nets.SHORTCUT: contest_of(shortcut, batch)})
+    return Contests({"": contest_of(styles, batch), SHORTCUT: contest_of(shortcut, batch)})
 
 
 def layer_work(make, tokens, width, compiled):

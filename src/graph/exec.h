@@ -4,7 +4,8 @@
  * (batch-norm folded, no backward). It owns planned ops and offsets, but no tensors: whoever runs it brings parameters, packed
  * weights and work memory, so the experts of a mixture share one executor.
  *
- * Passes, in order: fuse (batch-norm + add + activation; for inference conv + batch-norm + add + activation), choose layouts
+ * Passes, in order: fuse (batch-norm + add + activation; for inference conv + batch-norm + add + activation; values of which
+ * one position is read are made there alone), choose layouts
  * and insert reorders where neighbours disagree, plan ops, place all buffers of one step in one arena by liveness over forward
  * and backward. Every buffer is so many bytes an image (plus a fixed part), so offsets scale with n: work memory for n images
  * is ful__exec_work_bytes(exec, n), nothing larger is touched.
@@ -16,7 +17,8 @@
 
 typedef struct ful__exec ful__exec;
 
-/* Passes to leave out, for tests: fusion; in-place work and the sharing of memory. */
+/* Passes to leave out, for tests: fusion, and with it the leaving out of what nobody reads; in-place work and the sharing of
+ * memory. */
 enum { FUL__EXEC_NO_FUSE = 1u << 0, FUL__EXEC_NO_REUSE = 1u << 1 };
 
 typedef struct ful__exec_spec {

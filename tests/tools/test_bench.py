@@ -13,6 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BENCH = os.path.join(ROOT, "bench")
 sys.path[:0] = [BENCH, os.path.join(BENCH, "peers")]
 import chart  # noqa: E402
+import compare  # noqa: E402
 import publish  # noqa: E402
 import scaling  # noqa: E402
 import serve  # noqa: E402
@@ -35,7 +36,7 @@ def document():
                 "train resnet18": {"unit": "s", "work": work, "profile": PARTS, "series": {
                     "ours": [0.10, 0.11, 0.12], "torch/eager contiguous": [0.05], "torch/eager channels_last": [0.20, 0.21, 0.18],
                     "torch/compile contiguous": [0.22, 0.22, 0.22]}, "failed": {"grouped": "no such thing"}},
-                "train vit_tiny": {"unit": "s", "series": {"ours": [0.5], "torch/sdpa": [0.8], "torch class token alone/sdpa": [0.7]}},
+                "train vit_tiny": {"unit": "s", "series": {"ours": [0.5], "torch/sdpa": [0.8], f"torch {serve.SHORTCUT}/sdpa": [0.7]}},
                 "train resnet20-moe": {"unit": "s", "series": {"ours": [0.11, 0.12], "dense": [0.10, 0.11]}},
                 "memory resnet20": {"unit": "bytes", "series": {"ours": [2e8], "torch/eager": [1e9]}, "idle": {"torch": 4e8, "ours": 1e7}},
                 "startup": {"unit": "s", "series": {"ours": [0.02, 0.03, 0.04]}},
@@ -169,6 +170,10 @@ class Peers(unittest.TestCase):
             raise ValueError("cannot\nat all")
 
         calls = []
+        both = serve.Contests({"": serve.Contest({"a": lambda: lambda: None}), "x": serve.Contest({"b": lambda: lambda: None})})
+        case = compare.Case()
+        case.add_variants("torch", both.turn(1))
+        self.assertEqual(sorted(case.data["series"]), ["torch x/b", "torch/a"])
         contest = serve.Contest({"quick": lambda: lambda: None, "broken": broken, "slow": lambda: lambda: sum(range(20000))},
                                 lambda best: {best + "er": lambda: lambda: calls.append(1)})
         first, second = contest.turn(5), contest.turn(5)

@@ -55,7 +55,7 @@ typedef struct at_product {
     const float *a;
     int64_t a_rs, a_cs;
     const float *b;
-    const float *b_turned; /* column j of B is b_turned + j*b_turned_ld, [k]; or NULL */
+    const float *b_turned; /* column j of B is b_turned + j*b_turned_ld, [k], where a_cs is 1 and nothing is added; or NULL */
     int64_t b_turned_ld;
     float *c;
     int64_t ldc;

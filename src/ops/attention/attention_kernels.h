@@ -116,10 +116,9 @@ INLINE void FN(odd_column)(const at_product *x, int64_t col)
     const float *b = x->b_turned + col * x->b_turned_ld;
     for (int64_t row = 0; row < x->m; row++) {
         const float *a = x->a + row * x->a_rs;
-        float *c = x->c + row * x->ldc + col;
         vf sum = {0};
         BY_VECTORS(x->k, sum = vfma(vget(a + i, tail), vget(b + i, tail), sum));
-        *c = (x->add ? *c : 0) + vsum(sum);
+        x->c[row * x->ldc + col] = vsum(sum);
     }
 }
 
@@ -127,7 +126,7 @@ static TARGET void FN(product)(const at_product *x)
 {
     const float *b = x->b;
     int64_t col = 0;
-    const bool few = x->n % LANES <= LANES / 4 && x->b_turned && x->a_cs == 1;
+    const bool few = x->b_turned && x->n % LANES <= LANES / 4;
     for (; col + FN(panel) <= x->n; col += FN(panel), b += x->k * FN(panel)) FN(columns)(x, b, col, 2, 0);
     if (col + LANES <= x->n) {
         FN(columns)(x, b, col, 1, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * linear: y[t][out] = x[t][in] W^T + b at every position t of every image, on our own GEMM. The packed copies are W^T for
- * forward and W for the gradient of x; training with few rows does without them.
+ * forward and W for the gradient of x; training with few rows does without them. Leading outputs that are made at the first
+ * position alone (attr.lead) are products of their own.
  */
 #include <math.h>
 #include <string.h>

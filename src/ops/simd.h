@@ -58,6 +58,15 @@ INLINE vf FN(vhold)(vf v)
     return v;
 }
 
+/* p, in a register that nothing says how to compute, as the start of addresses that compilers would otherwise derive anew. */
+INLINE const float *FN(phold)(const float *p)
+{
+#if defined(__x86_64__)
+    __asm__("" : "+r"(p));
+#endif
+    return p;
+}
+
 INLINE vf FN(vset)(float x)
 {
     return x - (vf){0}; /* minus: keeps -0 */

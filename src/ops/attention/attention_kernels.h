@@ -42,33 +42,38 @@ static TARGET void FN(pack)(const float *x, int64_t ld, int64_t rows, int64_t wi
 #if LANES == 16
 #define TILE_ROWS    12
 #define AHEAD_PANELS 1
+#define HOLD(p)      (p)
 #else
 #define TILE_ROWS    6
 #define AHEAD_PANELS 4
+#define HOLD(p)      FN(phold)(p)
 #endif
 
-/* C [R][nv vectors] (+)= sum over p of A(i, p) B[p], one chain of multiply-adds an element; b: the panel from column col. */
-INLINE void FN(tile)(const at_product *x, const float *b, int64_t row, int64_t col, const int R, const int nv, const int tail)
+/* C [R][nv vectors] (+)= sum over p of A(i, p) B[p], one chain of multiply-adds an element; b: the panel from column col.
+ * along: the values of a row of A lie side by side, those of a column otherwise. */
+INLINE void FN(tile)(const at_product *x, const float *b, int64_t row, int64_t col, const int R, const int nv, const int tail,
+                     const bool along)
 {
-    const float *a = x->a + row * x->a_rs;
-    const int64_t a_rs = x->a_rs, a_cs = x->a_cs, k = x->k, ldc = x->ldc;
+    const float *a = x->a + (along ? row * x->a_rs : row);
+    const int64_t k = x->k, ldc = x->ldc, step = along ? 1 : x->a_cs;
     float *c = x->c + row * ldc + col;
     const float *line_of_a[TILE_ROWS];
     vf sum[TILE_ROWS][2];
 #pragma GCC unroll 12
-    for (int i = 0; i < R; i++) line_of_a[i] = a + i * a_rs;
+    for (int i = 0; i < R && along; i++) line_of_a[i] = HOLD(a + i * x->a_rs);
 #pragma GCC unroll 12
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < nv; v++) sum[i][v] = x->add ? vget(c + i * ldc + v * LANES, tail) : (vf){0};
-#pragma GCC unroll 4
-    for (int64_t p = 0, at = 0; p < k; p++, at += a_cs, b += FN(panel)) {
+#pragma GCC unroll 8
+    for (int64_t p = 0; p < k; p++, a += step, b += FN(panel)) {
         vf line[2];
+        a = HOLD(a);
 #pragma GCC unroll 2
         for (int v = 0; v < nv; v++) line[v] = vload(b + v * LANES);
 #pragma GCC unroll 12
         for (int i = 0; i < R; i++) {
-            const vf value = vset(line_of_a[i][at]);
+            const vf value = vset(along ? line_of_a[i][p] : a[i]);
 #pragma GCC unroll 2
             for (int v = 0; v < nv; v++) sum[i][v] = vfma(value, line[v], sum[i][v]);
         }
@@ -80,9 +85,9 @@ INLINE void FN(tile)(const at_product *x, const float *b, int64_t row, int64_t c
 }
 
 #define ROWS_CASE(n) \
-    case n: FN(tile)(x, b, row, col, n, nv, tail); break;
+    case n: FN(tile)(x, b, row, col, n, nv, tail, along); break;
 
-INLINE void FN(columns)(const at_product *x, const float *b, int64_t col, const int nv, const int tail)
+INLINE void FN(tiles)(const at_product *x, const float *b, int64_t col, const int nv, const int tail, const bool along)
 {
     const int64_t tiles = (x->m + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t t = 0; t < tiles; t++) {
@@ -103,11 +108,19 @@ INLINE void FN(columns)(const at_product *x, const float *b, int64_t col, const 
             ROWS_CASE(10)
             ROWS_CASE(11)
 #endif
-        default: FN(tile)(x, b, row, col, TILE_ROWS, nv, tail);
+        default: FN(tile)(x, b, row, col, TILE_ROWS, nv, tail, along);
         }
     }
 }
 #undef ROWS_CASE
+
+INLINE void FN(columns)(const at_product *x, const float *b, int64_t col, const int nv, const int tail)
+{
+    if (x->a_cs == 1)
+        FN(tiles)(x, b, col, nv, tail, true);
+    else
+        FN(tiles)(x, b, col, nv, tail, false);
+}
 
 /* Column col as products of whole vectors along k, rows of A and columns of B lying so: much less than a tile for it, most of
  * whose lanes would be idle. */
@@ -271,4 +284,5 @@ static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const flo
 static const at_kernels FN(kernels) = {TILE_ROWS,         AHEAD_PANELS, FN(pack), FN(product), FN(softmax_rows), FN(scale_rows),
                                        FN(probabilities), FN(dscores),  FN(dots), FN(norm),    FN(norm_back)};
 #undef TILE_ROWS
+#undef HOLD
 #undef AHEAD_PANELS

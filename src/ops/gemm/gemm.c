@@ -107,7 +107,7 @@ static void run_chunk(void *ctx, int64_t chunk, int thread)
 
 void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs)
 {
-    enum { PACKED_WEIGHT = 1, RAW_WEIGHT = 8 };
+    enum { PIECES_A_THREAD = 8, PACKED_WEIGHT = 1, RAW_WEIGHT = 8 };
     group g = {.level = ful__gemm_level_now()};
     const int threads = ful__parallel_active() ? 1 : ful_threads_get();
     for (int begin = 0; begin < n_jobs; begin += FUL__GEMM_JOBS_AT_ONCE) {
@@ -117,7 +117,7 @@ void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs)
         for (int i = 0; i < g.n_jobs; i++) macs += g.jobs[i].m * g.jobs[i].n * g.jobs[i].k;
         for (int i = 0; i < g.n_jobs; i++) {
             const ful__gemm_job *job = &g.jobs[i];
-            g.cut[i] = ful__gemm_cut(g.level, job->m, job->n, ful__gemm_pieces_wanted(job->m * job->n * job->k, macs, threads),
+            g.cut[i] = ful__gemm_cut(g.level, job->m, job->n, ful__gemm_pieces_wanted(job->m * job->n * job->k, macs, threads, PIECES_A_THREAD),
                                      ful__divide_up(job->m, g.level->tiles * g.level->mr),
                                      job->b_packed ? PACKED_WEIGHT : RAW_WEIGHT);
             g.first[i + 1] = g.first[i] + g.cut[i].m * g.cut[i].n;

@@ -7,7 +7,7 @@
 #include "ops/gemm/gemm_level.h"
 #include "ops/x86.h"
 
-enum { MR = 6, NR = 16, STRIP = 8, VECTOR = 8, KC = 256, TILES = 32 };
+enum { MR = 6, NR = 16, STRIP = 6, VECTOR = 8, KC = 256, TILES = 32 };
 
 #define TARGET FUL__AVX2
 #include "ops/gemm/gemm_copies.h"
@@ -171,7 +171,9 @@ TARGET static inline __attribute__((always_inline)) int64_t squares_avx2(float *
 
 TARGET static void transpose_avx2(float *to, int64_t stride, const float *const *line, int count, int64_t k)
 {
-    int64_t p = count == 8 ? squares_avx2(to, stride, line, 8, k) : squares_avx2(to, stride, line, count, k);
+    int64_t p = count == 8    ? squares_avx2(to, stride, line, 8, k)
+                : count == MR ? squares_avx2(to, stride, line, MR, k)
+                              : squares_avx2(to, stride, line, count, k);
     for (; p < k; p++)
         for (int i = 0; i < 8; i++) to[p * stride + i] = i < count ? line[i][p] : 0;
 }

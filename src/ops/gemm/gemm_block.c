@@ -93,12 +93,13 @@ static void cut_tiles(rows_part *at, int64_t m0, int64_t m1)
     at->tiles.first = at->first;
 }
 
-/* Rows of A as they lie, where the kernel takes them so. Not where they lie a multiple of 4 kB apart: all of them would share a
- * few lines of the L1 cache. */
+/* Rows of A as they lie, where the kernel takes them so and few panels meet them: loads from lines far apart take a little
+ * longer. Not where rows lie a multiple of 4 kB apart: all of them would share a few lines of the L1 cache. */
 static bool takes_a_in_place(const ful__gemm_level *level, const ful__gemm_block *x)
 {
-    enum { SAME_LINES = 1024 };
-    return level->a_in_place && x->a.along_k && !x->a_sums && (x->a.index || x->a.ld % SAME_LINES != 0);
+    enum { FEW_PANELS = 5, SAME_LINES = 1024 };
+    return level->a_in_place && x->n1 - x->n0 <= FEW_PANELS * level->nr && x->a.along_k && !x->a_sums &&
+           (x->a.index || x->a.ld % SAME_LINES != 0);
 }
 
 /* Lines that are steps go to all tiles a few at a time, because lines come from memory; the tiles that they do not reach to the
@@ -108,7 +109,7 @@ static void copy_tiles(const rows_part *at)
     const ful__gemm_level *level = at->level;
     const ful__gemm_side *side = &at->x->a;
     int64_t whole = at->tiles.count;
-    while (whole > 0 && side->units - at->first[whole - 1] < level->strip) whole--;
+    while (whole > 0 && side->units - at->first[whole - 1] < level->lanes) whole--;
     if (side->index)
         level->copy_strips(at->a, side->x, side->ld, side->index + at->k0, at->k, at->first, whole);
     else
@@ -128,7 +129,7 @@ static void add_sums(const rows_part *at)
         level->sum_strips(at->a + p * level->strip, at->k * level->strip, ful__at_most(FUL__GEMM_SUM_ROWS, at->k - p),
                           at->tiles.count, sums);
         for (int64_t i = 0; i < at->tiles.count; i++)
-            for (int64_t m = first[i]; m < first[i + 1]; m++) at->x->a_sums[m] += sums[i * level->strip + m - first[i]];
+            for (int64_t m = first[i]; m < first[i + 1]; m++) at->x->a_sums[m] += sums[i * level->lanes + m - first[i]];
     }
 }
 

@@ -85,12 +85,12 @@ static inline int ful__gemm_job_of(const int64_t *first, int n_jobs, int64_t pie
     return lo;
 }
 
-/* Pieces that a job should have, given its multiply-adds and the group's: a piece of any job is about as long as another's. */
-static inline int64_t ful__gemm_pieces_wanted(int64_t macs, int64_t macs_of_group, int threads)
+/* Pieces that a job should have of all those of a group, given the multiply-adds of both: a piece of any job is about as long
+ * as another's. */
+static inline int64_t ful__gemm_pieces_wanted(int64_t macs, int64_t macs_of_group, int threads, int pieces_a_thread)
 {
-    enum { PIECES_A_THREAD = 8 };
     if (threads == 1 || macs_of_group == 0) return 1;
-    return (int64_t)((double)macs * threads * PIECES_A_THREAD / (double)macs_of_group + 0.5);
+    return (int64_t)((double)macs * threads * pieces_a_thread / (double)macs_of_group + 0.5);
 }
 
 #endif

@@ -66,22 +66,23 @@ typedef struct ful__gemm_tiles {
 typedef struct ful__gemm_level {
     const char *name;
     int mr, nr;
-    int strip; /* floats from k to k of a packed tile of A, mr or more */
+    int strip; /* floats from k to k of a packed tile of A, mr or more; packing reads and writes by lanes, tile after tile */
     int kc;    /* longest block of k, a multiple of FUL__GEMM_SUM_ROWS: a panel of B and a tile of A are in the L1 cache */
     int tiles; /* of A that are taken at a time, and so share a packed panel of B: they are in the L2 cache */
     bool a_in_place; /* the kernel takes rows of A where they lie */
     /* tiles begin..end, after those before them (gemm_tiles.h) */
     void (*run)(ful__gemm_tiles *tiles, int64_t begin, int64_t end);
-    /* to[p*stride + i] = line[i][p], i < count, p < k; 0 for count <= i < lanes (a divisor of nr) */
+    /* to[p*stride + i] = line[i][p], i < count, p < k; 0 for count <= i < lanes (a divisor of nr, strip or more) where the next
+     * step does not begin before; as many behind the last. */
     int lanes;
     void (*transpose)(float *to, int64_t stride, const float *const *line, int count, int64_t k);
     /* gemm_copies.h. Line p, the values of step p, lies at x + index[p]*ld, at x + p*ld when index is NULL. */
     /* to[p*nr + i] = line(p)[i], i < nr */
     void (*copy_panel)(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k);
-    /* to[(i*k + p)*strip + j] = line(p)[first[i] + j], i < tiles, j < strip */
+    /* to[(i*k + p)*strip + j] = line(p)[first[i] + j], i < tiles, j < strip; reads up to lanes */
     void (*copy_strips)(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k, const int64_t *first,
                         int64_t tiles);
-    /* sums[i*strip + j] = the sum over p < k of strips[i*ld + p*strip + j], in order from 0; i < tiles, j < strip */
+    /* sums[i*lanes + j] = the sum over p < k of strips[i*ld + p*strip + j], in order from 0; i < tiles, j < strip */
     void (*sum_strips)(const float *strips, int64_t ld, int64_t k, int64_t tiles, float *sums);
 } ful__gemm_level;
 

@@ -113,7 +113,7 @@ static void add_chunk(void *ctx, int64_t chunk, int thread)
 
 void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch)
 {
-    enum { B_WEIGHT = 4 };
+    enum { PIECES_A_THREAD = 4, B_WEIGHT = 4 }; /* long ones: both sides are packed anew for each */
     group g = {.level = ful__gemm_level_now()};
     const int threads = ful__parallel_active() ? 1 : ful_threads_get();
     for (int begin = 0; begin < n_jobs; begin += FUL__GEMM_JOBS_AT_ONCE) {
@@ -125,7 +125,7 @@ void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scrat
         for (int i = 0; i < g.n_jobs; i++) {
             const ful__gemm_tn_job *job = &g.jobs[i];
             const int64_t rows = g.row_cuts[i] = job->rows > 0 ? row_cuts(job->rows, job->m, job->n) : 0;
-            const int64_t wanted = ful__gemm_pieces_wanted(job->rows * job->m * job->n, macs, threads);
+            const int64_t wanted = ful__gemm_pieces_wanted(job->rows * job->m * job->n, macs, threads, PIECES_A_THREAD);
             g.cut[i] = ful__gemm_cut(g.level, job->m, job->n, rows > 1 ? ful__divide_up(wanted, rows) : wanted, 1, B_WEIGHT);
             g.first[i + 1] = g.first[i] + rows * g.cut[i].m * g.cut[i].n;
             g.scratch[i] = scratch;

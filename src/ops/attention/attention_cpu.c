@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attention by blocks (Dao et al. 2022): scores of at most 96 queries on 128 keys are made, turned into probabilities and used
- * up while they stand in a cache; nothing of t x t ever exists. Forward goes over the blocks of keys with a running maximum and
+ * up while they stand in a cache; nothing larger ever exists. Forward goes over the blocks of keys with a running maximum and
  * sum of each row, by which what was gathered so far is scaled; it leaves both to backward, which makes the same probabilities
- * again:
+ * again. Of short sequences, where one block holds everything, it leaves the probabilities themselves: less than the queries
+ * and keys they come from, and quicker read than made.
  *
  *   dV += P^T dY,  dP = dY V^T,  dS = P (dP - rowsum(dY Y)) scale,  dQ += dS K,  dK += dS^T Q
  *
@@ -11,7 +12,8 @@
  * right side of each product is packed into panels that lie in a piece, because slices of rows far apart fight for few sets of
  * the cache.
  *
- *   saved    [n][heads][queries][maximum, 1/sum] | qk_norm: [n][t][2d] queries and keys normalised
+ *   saved    one block: [n][heads][queries][padded t] probabilities, else [n][heads][queries][maximum, 1/sum]
+ *            | qk_norm: [n][t][2d] queries and keys normalised
  *   scratch  qk_norm: the normalised ones at inference; in backward [n][heads][4][head] gradients of its weights, and room for
  *            dx where nobody else wants it
  */
@@ -28,7 +30,7 @@ enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* 
 
 /* Rows of some matrices that the next unit of work will meet, and that come nearer while this one's products run: a few with
  * each tile, because a burst would hold up its loads. */
-enum { AHEAD_MAX = 8, LINE = 16 };
+enum { AHEAD_MAX = 9, LINE = 16 };
 typedef struct at_ahead {
     const float *at[AHEAD_MAX];
     int64_t ld[AHEAD_MAX], rows[AHEAD_MAX];
@@ -74,6 +76,8 @@ typedef struct at_kernels {
     void (*softmax_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, bool first, float *most, float *sum,
                          float *factor);
     void (*scale_rows)(float *y, int64_t ld, int64_t rows, int64_t cols, const float *factor);
+    /* Probabilities of exponentials; copy, 64-byte aligned, receives them past the caches, whole rows, when not NULL. */
+    void (*normalise_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, const float *factor, float *copy);
     /* s becomes the probabilities; saved [rows][2] */
     void (*probabilities)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, const float *saved);
     void (*dscores)(const float *p, float *dp, int64_t ld, int64_t rows, int64_t cols, float scale, const float *mean);
@@ -90,7 +94,8 @@ typedef struct at_pass {
     const ful__run *run;
     const at_kernels *kernels;
     float scale;
-    float *stats;   /* [n][heads][queries][2], NULL at inference */
+    float *kept;    /* probabilities [n][heads][queries][padded t], NULL at inference and where stats tell them */
+    float *stats;   /* [n][heads][queries][2], NULL at inference and where there are kept ones */
     float *normed;  /* [n][t][2d], NULL without qk_norm */
     float *weights; /* [n][heads][4][head], NULL but in backward with qk_norm */
     float *dx;      /* backward */
@@ -98,27 +103,6 @@ typedef struct at_pass {
     int64_t units, group, others; /* of work: all, those of a piece, and those that other threads take meanwhile */
     bool backward;
 } at_pass;
-
-static size_t stats_floats(const ful__attention *at)
-{
-    return 2 * (size_t)(at->attr.heads * at->queries);
-}
-
-static size_t normed_floats(const ful__attention *at)
-{
-    return at->attr.qk_norm ? 2 * (size_t)(at->tokens * at->d) : 0;
-}
-
-void ful__attention_need(ful__attention *at)
-{
-    ful__need *need = &at->base.need;
-    *need = (ful__need){.scratch_per_image = at->train ? 0 : normed_floats(at) * sizeof(float)};
-    if (!at->train) return;
-    need->saved_per_image = (stats_floats(at) + normed_floats(at)) * sizeof(float);
-    if (at->attr.qk_norm) need->scratch_per_image = (4 * (size_t)at->d + (size_t)ful__count(at->base.x[0])) * sizeof(float);
-    need->backward_x = 1;
-    need->backward_y = true;
-}
 
 static int64_t round_up(int64_t n, int64_t unit)
 {
@@ -137,12 +121,47 @@ static int64_t padded(int64_t keys)
     return round_up(keys, UNIT);
 }
 
+static bool one_block(const ful__attention *at)
+{
+    return blocks_of(at, at->queries, QUERIES) == 1 && blocks_of(at, at->tokens, KEYS) == 1;
+}
+
+static size_t kept_floats(const ful__attention *at)
+{
+    return one_block(at) ? (size_t)(at->attr.heads * at->queries * padded(at->tokens)) : 0;
+}
+
+static size_t stats_floats(const ful__attention *at)
+{
+    return one_block(at) ? 0 : 2 * (size_t)(at->attr.heads * at->queries);
+}
+
+static size_t normed_floats(const ful__attention *at)
+{
+    return at->attr.qk_norm ? 2 * (size_t)(at->tokens * at->d) : 0;
+}
+
+void ful__attention_need(ful__attention *at)
+{
+    ful__need *need = &at->base.need;
+    *need = (ful__need){.scratch_per_image = at->train ? 0 : normed_floats(at) * sizeof(float)};
+    if (!at->train) return;
+    need->saved_per_image = (kept_floats(at) + stats_floats(at) + normed_floats(at)) * sizeof(float);
+    if (at->attr.qk_norm) need->scratch_per_image = (4 * (size_t)at->d + (size_t)ful__count(at->base.x[0])) * sizeof(float);
+    need->backward_x = 1;
+    need->backward_y = true;
+}
+
 static at_pass begin(const ful__op *op, const ful__run *run)
 {
     const ful__attention *at = (const ful__attention *)op;
     at_pass p = {.at = at, .run = run, .kernels = SIMD_PICK(kernels), .scale = (float)(1 / sqrt((double)at->head))};
-    p.stats = at->train ? run->saved : NULL;
-    p.normed = !at->attr.qk_norm ? NULL : at->train ? p.stats + (size_t)run->n * stats_floats(at) : run->scratch;
+    float *saved = at->train ? run->saved : NULL;
+    p.kept = one_block(at) ? saved : NULL;
+    p.stats = one_block(at) ? NULL : saved;
+    p.normed = !at->attr.qk_norm ? NULL
+               : at->train       ? saved + (size_t)run->n * (kept_floats(at) + stats_floats(at))
+                                 : run->scratch;
     p.weights = at->attr.qk_norm && at->train ? run->scratch : NULL;
     p.dx = run->dx[0] || !p.weights ? run->dx[0] : p.weights + (int64_t)run->n * 4 * at->d;
     p.query_blocks = blocks_of(at, at->queries, QUERIES);
@@ -279,33 +298,61 @@ static float *stats_of(const at_pass *p, const meeting *m)
     return p->stats + 2 * ((m->image * p->at->attr.heads + m->head) * p->at->queries + m->query);
 }
 
-static void forward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
+static float *kept_of(const at_pass *p, const meeting *m)
 {
-    const ful__attention *at = p->at;
-    _Alignas(64) float scores[QUERIES * KEYS], panels[PANELS];
+    return p->kept ? p->kept + (m->image * p->at->attr.heads + m->head) * p->at->queries * padded(p->at->tokens) : NULL;
+}
+
+/* Everything in one block: probabilities at once. */
+static void forward_whole(const at_pass *p, meeting *m, float *scores, float *panels)
+{
     float most[QUERIES], sum[QUERIES], factor[QUERIES];
-    const int64_t number = unit / p->query_blocks;
-    meeting m = {.image = number / at->attr.heads, .head = number % at->attr.heads, .ahead = ahead};
-    set_queries(p, unit % p->query_blocks, &m);
-    const matrix y = output_matrix(p, p->run->y, m.image, m.head, m.query);
+    set_keys(p, 0, m);
+    const matrix keys = input_matrix(p, m->image, m->head, 1, 0);
+    pack_turned(p, keys, m->keys, panels);
+    score(p, m, input_matrix(p, m->image, m->head, 0, 0), keys, panels, scores);
+    p->kernels->softmax_rows(scores, padded(m->keys), m->queries, m->keys, p->scale, true, most, sum, factor);
+    for (int64_t r = 0; r < m->queries; r++) factor[r] = 1 / sum[r];
+    p->kernels->normalise_rows(scores, padded(m->keys), m->queries, m->keys, factor, kept_of(p, m));
+    pack(p, input_matrix(p, m->image, m->head, 2, 0), m->keys, panels);
+    gather_keys(p, m, scores, panels, output_matrix(p, p->run->y, m->image, m->head, 0));
+}
+
+/* Block after block of keys. */
+static void forward_blocks(const at_pass *p, meeting *m, float *scores, float *panels)
+{
+    float most[QUERIES], sum[QUERIES], factor[QUERIES];
+    const matrix y = output_matrix(p, p->run->y, m->image, m->head, m->query);
     for (int64_t block = 0; block < p->key_blocks; block++) {
-        set_keys(p, block, &m);
-        const matrix keys = input_matrix(p, m.image, m.head, 1, m.key);
-        pack_turned(p, keys, m.keys, panels);
-        score(p, &m, input_matrix(p, m.image, m.head, 0, m.query), keys, panels, scores);
-        p->kernels->softmax_rows(scores, padded(m.keys), m.queries, m.keys, p->scale, block == 0, most, sum, factor);
-        if (block > 0) p->kernels->scale_rows(y.at, y.ld, m.queries, at->head, factor);
-        pack(p, input_matrix(p, m.image, m.head, 2, m.key), m.keys, panels);
-        gather_keys(p, &m, scores, panels, y);
+        set_keys(p, block, m);
+        const matrix keys = input_matrix(p, m->image, m->head, 1, m->key);
+        pack_turned(p, keys, m->keys, panels);
+        score(p, m, input_matrix(p, m->image, m->head, 0, m->query), keys, panels, scores);
+        p->kernels->softmax_rows(scores, padded(m->keys), m->queries, m->keys, p->scale, block == 0, most, sum, factor);
+        if (block > 0) p->kernels->scale_rows(y.at, y.ld, m->queries, p->at->head, factor);
+        pack(p, input_matrix(p, m->image, m->head, 2, m->key), m->keys, panels);
+        gather_keys(p, m, scores, panels, y);
     }
-    float *stats = p->stats ? stats_of(p, &m) : NULL;
-    for (int64_t r = 0; r < m.queries; r++) {
+    float *stats = p->stats ? stats_of(p, m) : NULL;
+    for (int64_t r = 0; r < m->queries; r++) {
         factor[r] = 1 / sum[r];
         if (!stats) continue;
         stats[2 * r] = most[r];
         stats[2 * r + 1] = factor[r];
     }
-    p->kernels->scale_rows(y.at, y.ld, m.queries, at->head, factor);
+    p->kernels->scale_rows(y.at, y.ld, m->queries, p->at->head, factor);
+}
+
+static void forward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
+{
+    _Alignas(64) float scores[QUERIES * KEYS], panels[PANELS];
+    const int64_t number = unit / p->query_blocks;
+    meeting m = {.image = number / p->at->attr.heads, .head = number % p->at->attr.heads, .ahead = ahead};
+    set_queries(p, unit % p->query_blocks, &m);
+    if (one_block(p->at))
+        forward_whole(p, &m, scores, panels);
+    else
+        forward_blocks(p, &m, scores, panels);
 }
 
 /* The gradients of queries and keys of one head of one image, through their norm. */
@@ -329,15 +376,18 @@ typedef struct key_panels {
 static void meet(const at_pass *p, const meeting *m, const key_panels *k)
 {
     const ful__attention *at = p->at;
-    _Alignas(64) float scores[QUERIES * KEYS], dscores[QUERIES * KEYS], panels[PANELS];
+    _Alignas(64) float made[QUERIES * KEYS], dscores[QUERIES * KEYS], panels[PANELS];
     float mean[QUERIES];
+    const float *scores = p->kept ? kept_of(p, m) : made;
     const int64_t ld = padded(m->keys);
     const matrix q = input_matrix(p, m->image, m->head, 0, m->query);
     const matrix y = output_matrix(p, p->run->y, m->image, m->head, m->query);
     const matrix dy = output_matrix(p, p->run->dy, m->image, m->head, m->query);
     p->kernels->dots(dy.at, y.at, at->d, m->queries, at->head, mean);
-    score(p, m, q, input_matrix(p, m->image, m->head, 1, m->key), k->keys_turned, scores);
-    p->kernels->probabilities(scores, ld, m->queries, m->keys, p->scale, stats_of(p, m));
+    if (!p->kept) {
+        score(p, m, q, input_matrix(p, m->image, m->head, 1, m->key), k->keys_turned, made);
+        p->kernels->probabilities(made, ld, m->queries, m->keys, p->scale, stats_of(p, m));
+    }
     pack(p, dy, m->queries, panels);
     gather_queries(p, m, scores, panels, raw_matrix(p, p->dx, m->image, m->head, 2, m->key));
     score(p, m, dy, input_matrix(p, m->image, m->head, 2, m->key), k->values_turned, dscores);
@@ -362,7 +412,7 @@ static void backward_unit(const at_pass *p, int64_t unit, at_ahead *ahead)
     for (int64_t block = 0; block < p->key_blocks; block++) {
         set_keys(p, block, &m);
         pack(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, k.keys);
-        pack_turned(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, k.keys_turned);
+        if (!p->kept) pack_turned(p, input_matrix(p, m.image, m.head, 1, m.key), m.keys, k.keys_turned);
         pack_turned(p, input_matrix(p, m.image, m.head, 2, m.key), m.keys, k.values_turned);
         for (int64_t queries = 0; queries < p->query_blocks; queries++) {
             set_queries(p, queries, &m);
@@ -390,13 +440,16 @@ static at_ahead look_ahead(const at_pass *p, int64_t unit)
     at_ahead a = {.width = at->head};
     if (unit >= p->units || p->query_blocks > 1 || p->key_blocks > 1) return a;
     const int64_t image = unit / at->attr.heads, head = unit % at->attr.heads;
-    const int products = p->backward ? 5 : 2;
+    const int products = !p->backward ? 2 : p->kept ? 4 : 5;
     for (int which = 2; which >= 0; which--)
         add_ahead(&a, input_matrix(p, image, head, which, 0), which > 0 ? at->tokens : at->queries);
     add_ahead(&a, output_matrix(p, p->run->y, image, head, 0), at->queries);
     if (p->backward) {
         add_ahead(&a, output_matrix(p, p->run->dy, image, head, 0), at->queries);
         for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0), at->tokens);
+        if (p->kept)
+            add_ahead(&a, (matrix){kept_of(p, &(meeting){.image = image, .head = head}), at->head},
+                      ful__divide_up(at->queries * padded(at->tokens), at->head));
     }
     const int64_t tiles = ful__divide_up(at->queries, p->kernels->tile_rows);
     a.share = ful__divide_up(a.share, products * p->kernels->ahead_panels * tiles);

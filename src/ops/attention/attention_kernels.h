@@ -169,12 +169,12 @@ INLINE float FN(most_of)(const float *s, int64_t n)
     return vmost(most);
 }
 
-/* s = exp(scale * s - shift) * factor, and that, 0 beyond the tail */
+/* s = exp(scale * s - shift) * factor, and that; 0 beyond the tail, up to the end of the vector */
 INLINE vf FN(exp_at)(float *s, float scale, float shift, float factor, const int tail)
 {
-    const vf e = vexp(vget(s, tail) * scale - shift) * factor;
-    vput(s, e, tail);
-    return tail ? vfirst(e, tail) : e;
+    const vf all = vexp(vget(s, tail) * scale - shift) * factor, e = tail ? vfirst(all, tail) : all;
+    vstore(s, e);
+    return e;
 }
 
 INLINE float FN(first_lane)(vf v)
@@ -206,6 +206,30 @@ static TARGET void FN(scale_rows)(float *y, int64_t ld, int64_t rows, int64_t co
     for (int64_t r = 0; r < rows; r++, y += ld) BY_VECTORS(cols, vput(y + i, vget(y + i, tail) * factor[r], tail));
 }
 
+/* (Once for rows that are kept, once for others.) */
+INLINE void FN(normalise)(float *s, int64_t ld, int64_t rows, int64_t cols, const float *factor, float *copy)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = r * ld;
+        for (const int64_t end = i + cols; i < end; i += LANES) {
+            const vf p = vload(s + i) * factor[r];
+            vstore(s + i, p);
+            if (copy) vstream(copy + i, p);
+        }
+        for (; copy && i < (r + 1) * ld; i += LANES) vstream(copy + i, (vf){0});
+    }
+}
+
+static TARGET void FN(normalise_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, const float *factor, float *copy)
+{
+    if (!copy) {
+        FN(normalise)(s, ld, rows, cols, factor, NULL);
+        return;
+    }
+    FN(normalise)(s, ld, rows, cols, factor, copy);
+    vfence();
+}
+
 static TARGET void FN(probabilities)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, const float *saved)
 {
     for (int64_t r = 0; r < rows; r++, s += ld)
@@ -216,7 +240,7 @@ static TARGET void FN(dscores)(const float *p, float *dp, int64_t ld, int64_t ro
                                const float *mean)
 {
     for (int64_t r = 0; r < rows; r++, p += ld, dp += ld)
-        BY_VECTORS(cols, vput(dp + i, vget(p + i, tail) * (vget(dp + i, tail) - mean[r]) * scale, tail));
+        BY_VECTORS(cols, vstore(dp + i, vget(p + i, tail) * (vget(dp + i, tail) - mean[r]) * scale));
 }
 
 static TARGET void FN(dots)(const float *a, const float *b, int64_t ld, int64_t rows, int64_t cols, float *out)
@@ -281,7 +305,7 @@ static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const flo
 
 #undef BY_VECTORS
 
-static const at_kernels FN(kernels) = {TILE_ROWS,         AHEAD_PANELS, FN(pack), FN(product), FN(softmax_rows), FN(scale_rows),
+static const at_kernels FN(kernels) = {TILE_ROWS,         AHEAD_PANELS, FN(pack), FN(product), FN(softmax_rows), FN(scale_rows), FN(normalise_rows),
                                        FN(probabilities), FN(dscores),  FN(dots), FN(norm),    FN(norm_back)};
 #undef TILE_ROWS
 #undef HOLD

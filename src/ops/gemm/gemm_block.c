@@ -327,7 +327,7 @@ static void run_panel(rows_part *at, int64_t n)
         tiles->c_panel[i] = n + away < x->n1 ? away : 0;
     }
     take_panel(at, n);
-    tiles->lines[0] = n + nr < x->n1 ? panel_of_b(at, n + nr) : rows_of_a(at);
+    tiles->lines[0] = n + nr < x->n1 ? (x->b_packed ? no_lines(at) : panel_of_b(at, n + nr)) : rows_of_a(at);
     for (int64_t i = 0, end; i < tiles->count; i = end) {
         end = ful__at_most(i + at_once, tiles->count);
         at->level->run(tiles, i, end);

@@ -25,20 +25,33 @@ TARGET static void copy_panel(float *to, const float *x, int64_t ld, const uint3
     for (int64_t p = 0; p < k; p++) copy_vectors(to + p * NR, line_at(x, ld, index, p), NR / VECTOR);
 }
 
+/* Some steps of a strip, as many as are unrolled: what it takes is instructions. */
+TARGET static inline __attribute__((always_inline)) void copy_steps(float *to, const float *const *line, int64_t from,
+                                                                    const int steps)
+{
+#pragma GCC unroll 8
+    for (int p = 0; p < steps; p++) copy_vectors(to + p * STRIP, line[p] + from, STRIP_VECTORS);
+}
+
 /* By a few steps of all tiles: the lines are read once while they are in the L1 cache, and a strip is written by whole lines.
  * The last step of a strip leaves the next strip alone. */
 TARGET static void copy_strips(float *to, const float *x, int64_t ld, const uint32_t *index, int64_t k, const int64_t *first,
                                int64_t tiles)
 {
-    enum { STEPS_AT_ONCE = 8 };
-    for (int64_t begin = 0; begin < k; begin += STEPS_AT_ONCE) {
-        const int64_t end = begin + STEPS_AT_ONCE < k ? begin + STEPS_AT_ONCE : k - 1;
-        for (int64_t i = 0; i < tiles; i++)
-            for (int64_t p = begin; p < end; p++)
-                copy_vectors(to + (i * k + p) * STRIP, line_at(x, ld, index, p) + first[i], STRIP_VECTORS);
+    enum { TOGETHER = 8 };
+    const float *line[TOGETHER];
+    int64_t begin = 0;
+    for (; begin + TOGETHER < k; begin += TOGETHER) {
+        for (int p = 0; p < TOGETHER; p++) line[p] = line_at(x, ld, index, begin + p);
+        for (int64_t i = 0; i < tiles; i++) copy_steps(to + (i * k + begin) * STRIP, line, first[i], TOGETHER);
     }
-    const float *last = line_at(x, ld, index, k - 1);
-    for (int64_t i = 0; i < tiles; i++) memcpy(to + (i * k + k - 1) * STRIP, last + first[i], STRIP * sizeof *to);
+    const int left = (int)(k - begin);
+    for (int p = 0; p < left; p++) line[p] = line_at(x, ld, index, begin + p);
+    for (int64_t i = 0; i < tiles && left > 0; i++) {
+        float *last = to + (i * k + begin) * STRIP;
+        for (int p = 0; p < left - 1; p++, last += STRIP) copy_vectors(last, line[p] + first[i], STRIP_VECTORS);
+        memcpy(last, line[left - 1] + first[i], STRIP * sizeof *last);
+    }
 }
 
 TARGET static inline __attribute__((always_inline)) void sum_together(const float *strips, int64_t ld, int64_t k, float *sums,

@@ -76,6 +76,8 @@ typedef struct ful__gemm_tn_job {
 /* For one job of at most rows_max rows; add over the jobs. May be 0: scratch is then not touched. */
 size_t ful__gemm_tn_scratch_floats(int64_t rows_max, int64_t m, int64_t n);
 void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch);
+/* Both in one parallel loop, where neither waits for the other. */
+void ful__gemm_with_tn(const ful__gemm_job *jobs, int n_jobs, const ful__gemm_tn_job *tn_jobs, int n_tn_jobs, float *scratch);
 
 /* Column sums: out[j] += sum_r x[r][j], by 128 rows at a time, in order (bias gradients). */
 void ful__column_sums(const float *x, int64_t rows, int64_t n, int64_t ldx, float *out);

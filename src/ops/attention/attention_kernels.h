@@ -305,8 +305,9 @@ static TARGET void FN(norm_back)(const float *x, int64_t n, float eps, const flo
 
 #undef BY_VECTORS
 
-static const at_kernels FN(kernels) = {TILE_ROWS,         AHEAD_PANELS, FN(pack), FN(product), FN(softmax_rows), FN(scale_rows), FN(normalise_rows),
-                                       FN(probabilities), FN(dscores),  FN(dots), FN(norm),    FN(norm_back)};
+static const at_kernels FN(kernels) = {TILE_ROWS,        AHEAD_PANELS,   FN(pack),           FN(product),
+                                       FN(softmax_rows), FN(scale_rows), FN(normalise_rows), FN(probabilities),
+                                       FN(dscores),      FN(dots),       FN(norm),           FN(norm_back)};
 #undef TILE_ROWS
 #undef HOLD
 #undef AHEAD_PANELS

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * C (+)= A B for a group of jobs in one parallel loop. A job is cut into blocks of C, of no more rows than share a packed panel
- * of B.
+ * C (+)= A B for a group of jobs, and weight gradients beside them, in one parallel loop. A job is cut into blocks of C, of no
+ * more rows than share a packed panel of B.
  */
 #include "ops/gemm.h"
 
 #include <assert.h>
 
 #include "core/parallel.h"
-#include "ops/gemm/gemm_block.h"
+#include "ops/gemm/gemm_tn.h"
 
 const ful__gemm_level *ful__gemm_level_now(void)
 {
@@ -91,39 +91,77 @@ typedef struct group {
     const ful__gemm_job *jobs;
     int n_jobs;
     ful__gemm_cuts cut[FUL__GEMM_JOBS_AT_ONCE];
-    int64_t first[FUL__GEMM_JOBS_AT_ONCE + 1]; /* number of each job's first piece */
+    int64_t first[FUL__GEMM_JOBS_AT_ONCE + 1]; /* number of each job's first piece; of all pieces */
 } group;
+
+static void run_piece(const group *g, int64_t piece)
+{
+    const int number = ful__gemm_job_of(g->first, g->n_jobs, piece);
+    const ful__gemm_job *job = &g->jobs[number];
+    ful__gemm_block block = block_of(job);
+    ful__gemm_part(g->level, job->m, job->n, g->cut[number], piece - g->first[number], &block);
+    ful__gemm_run_block(g->level, &block);
+}
+
+static void plan(group *g, const ful__gemm_job *jobs, int n_jobs, int threads)
+{
+    enum { PIECES_A_THREAD = 8, PACKED_WEIGHT = 1, RAW_WEIGHT = 8 };
+    int64_t macs = 0;
+    g->level = ful__gemm_level_now();
+    g->jobs = jobs;
+    g->n_jobs = n_jobs;
+    g->first[0] = 0;
+    for (int i = 0; i < n_jobs; i++) macs += jobs[i].m * jobs[i].n * jobs[i].k;
+    for (int i = 0; i < n_jobs; i++) {
+        const ful__gemm_job *job = &jobs[i];
+        const int64_t wanted = ful__gemm_pieces_wanted(job->m * job->n * job->k, macs, threads, PIECES_A_THREAD);
+        g->cut[i] = ful__gemm_cut(g->level, job->m, job->n, wanted, ful__divide_up(job->m, g->level->tiles * g->level->mr),
+                                  job->b_packed ? PACKED_WEIGHT : RAW_WEIGHT);
+        g->first[i + 1] = g->first[i] + g->cut[i].m * g->cut[i].n;
+    }
+}
+
+/* Products and weight gradients. The pieces of these are longer, and so they come first. */
+typedef struct both {
+    ful__gemm_tn_group gradients;
+    group products;
+} both;
 
 static void run_chunk(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
-    const group *g = ctx;
-    const int number = ful__gemm_job_of(g->first, g->n_jobs, chunk);
-    const ful__gemm_job *job = &g->jobs[number];
-    ful__gemm_block block = block_of(job);
-    ful__gemm_part(g->level, job->m, job->n, g->cut[number], chunk - g->first[number], &block);
-    ful__gemm_run_block(g->level, &block);
+    const both *x = ctx;
+    const int64_t gradients = x->gradients.first[x->gradients.n_jobs];
+    if (chunk < gradients)
+        ful__gemm_tn_piece(&x->gradients, chunk);
+    else
+        run_piece(&x->products, chunk - gradients);
+}
+
+void ful__gemm_with_tn(const ful__gemm_job *jobs, int n_jobs, const ful__gemm_tn_job *tn_jobs, int n_tn_jobs, float *scratch)
+{
+    const int threads = ful__parallel_active() ? 1 : ful_threads_get();
+    for (int at = 0, tn_at = 0; at < n_jobs || tn_at < n_tn_jobs;) {
+        const int products = (int)ful__at_most(FUL__GEMM_JOBS_AT_ONCE, n_jobs - at);
+        const int gradients = (int)ful__at_most(FUL__GEMM_JOBS_AT_ONCE, n_tn_jobs - tn_at);
+        both x;
+        plan(&x.products, products > 0 ? jobs + at : NULL, products, threads);
+        scratch = ful__gemm_tn_plan(&x.gradients, gradients > 0 ? tn_jobs + tn_at : NULL, gradients, threads, scratch);
+        ful__parallel_for(x.gradients.first[gradients] + x.products.first[products], run_chunk, &x);
+        ful__gemm_tn_add(&x.gradients);
+        at += products;
+        tn_at += gradients;
+    }
 }
 
 void ful__gemm_grouped(const ful__gemm_job *jobs, int n_jobs)
 {
-    enum { PIECES_A_THREAD = 8, PACKED_WEIGHT = 1, RAW_WEIGHT = 8 };
-    group g = {.level = ful__gemm_level_now()};
-    const int threads = ful__parallel_active() ? 1 : ful_threads_get();
-    for (int begin = 0; begin < n_jobs; begin += FUL__GEMM_JOBS_AT_ONCE) {
-        int64_t macs = 0;
-        g.jobs = jobs + begin;
-        g.n_jobs = (int)ful__at_most(FUL__GEMM_JOBS_AT_ONCE, n_jobs - begin);
-        for (int i = 0; i < g.n_jobs; i++) macs += g.jobs[i].m * g.jobs[i].n * g.jobs[i].k;
-        for (int i = 0; i < g.n_jobs; i++) {
-            const ful__gemm_job *job = &g.jobs[i];
-            g.cut[i] = ful__gemm_cut(g.level, job->m, job->n, ful__gemm_pieces_wanted(job->m * job->n * job->k, macs, threads, PIECES_A_THREAD),
-                                     ful__divide_up(job->m, g.level->tiles * g.level->mr),
-                                     job->b_packed ? PACKED_WEIGHT : RAW_WEIGHT);
-            g.first[i + 1] = g.first[i] + g.cut[i].m * g.cut[i].n;
-        }
-        ful__parallel_for(g.first[g.n_jobs], run_chunk, &g);
-    }
+    ful__gemm_with_tn(jobs, n_jobs, NULL, 0, NULL);
+}
+
+void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch)
+{
+    ful__gemm_with_tn(NULL, 0, jobs, n_jobs, scratch);
 }
 
 void ful__gemm_one(const ful__gemm_job *job)

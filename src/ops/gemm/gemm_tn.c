@@ -8,8 +8,7 @@
 #include <string.h>
 
 #include "core/parallel.h"
-#include "ops/gemm.h"
-#include "ops/gemm/gemm_block.h"
+#include "ops/gemm/gemm_tn.h"
 
 enum {
     BLOCK = 128,     /* cut the rows where C has fewer blocks of BLOCK x BLOCK */
@@ -37,24 +36,12 @@ size_t ful__gemm_tn_scratch_floats(int64_t rows_max, int64_t m, int64_t n)
     return cuts > 1 ? (size_t)(cuts * copy_floats(m, n)) : 0;
 }
 
-typedef struct group {
-    const ful__gemm_level *level;
-    const ful__gemm_tn_job *jobs;
-    int n_jobs;
-    int64_t row_cuts[FUL__GEMM_JOBS_AT_ONCE];
-    ful__gemm_cuts cut[FUL__GEMM_JOBS_AT_ONCE];
-    int64_t first[FUL__GEMM_JOBS_AT_ONCE + 1]; /* number of each job's first piece */
-    float *scratch[FUL__GEMM_JOBS_AT_ONCE];
-} group;
-
-static void run_chunk(void *ctx, int64_t chunk, int thread)
+void ful__gemm_tn_piece(const ful__gemm_tn_group *g, int64_t piece)
 {
-    (void)thread;
-    const group *g = ctx;
-    const int number = ful__gemm_job_of(g->first, g->n_jobs, chunk);
+    const int number = ful__gemm_job_of(g->first, g->n_jobs, piece);
     const ful__gemm_tn_job *job = &g->jobs[number];
     const ful__gemm_cuts cut = g->cut[number];
-    const int64_t i = chunk - g->first[number], row_cut = i / (cut.m * cut.n);
+    const int64_t i = piece - g->first[number], row_cut = i / (cut.m * cut.n);
     ful__gemm_block block = {
         .a = {.x = job->a, .ld = job->lda, .index = job->a_index, .units = job->m},
         .b = {.x = job->b, .ld = job->ldb, .index = job->b_index, .units = job->n},
@@ -100,7 +87,7 @@ enum { ADD_SHARES = 16 };
 static void add_chunk(void *ctx, int64_t chunk, int thread)
 {
     (void)thread;
-    const group *g = ctx;
+    const ful__gemm_tn_group *g = ctx;
     const ful__gemm_tn_job *job = &g->jobs[chunk / ADD_SHARES];
     const float *sums = g->scratch[chunk / ADD_SHARES];
     const int64_t parts = g->row_cuts[chunk / ADD_SHARES], stride = copy_floats(job->m, job->n);
@@ -111,30 +98,33 @@ static void add_chunk(void *ctx, int64_t chunk, int thread)
     if (job->a_sums) add_parts(job->a_sums + begin, sums + job->m * job->n + begin, parts, stride, end - begin);
 }
 
-void ful__gemm_tn_grouped(const ful__gemm_tn_job *jobs, int n_jobs, float *scratch)
+void ful__gemm_tn_add(ful__gemm_tn_group *g)
+{
+    if (g->cuts_rows) ful__parallel_for((int64_t)g->n_jobs * ADD_SHARES, add_chunk, g);
+}
+
+float *ful__gemm_tn_plan(ful__gemm_tn_group *g, const ful__gemm_tn_job *jobs, int n_jobs, int threads, float *scratch)
 {
     enum { PIECES_A_THREAD = 4, B_WEIGHT = 4 }; /* long ones: both sides are packed anew for each */
-    group g = {.level = ful__gemm_level_now()};
-    const int threads = ful__parallel_active() ? 1 : ful_threads_get();
-    for (int begin = 0; begin < n_jobs; begin += FUL__GEMM_JOBS_AT_ONCE) {
-        bool cut = false;
-        int64_t macs = 0;
-        g.jobs = jobs + begin;
-        g.n_jobs = (int)ful__at_most(FUL__GEMM_JOBS_AT_ONCE, n_jobs - begin);
-        for (int i = 0; i < g.n_jobs; i++) macs += g.jobs[i].rows * g.jobs[i].m * g.jobs[i].n;
-        for (int i = 0; i < g.n_jobs; i++) {
-            const ful__gemm_tn_job *job = &g.jobs[i];
-            const int64_t rows = g.row_cuts[i] = job->rows > 0 ? row_cuts(job->rows, job->m, job->n) : 0;
-            const int64_t wanted = ful__gemm_pieces_wanted(job->rows * job->m * job->n, macs, threads, PIECES_A_THREAD);
-            g.cut[i] = ful__gemm_cut(g.level, job->m, job->n, rows > 1 ? ful__divide_up(wanted, rows) : wanted, 1, B_WEIGHT);
-            g.first[i + 1] = g.first[i] + rows * g.cut[i].m * g.cut[i].n;
-            g.scratch[i] = scratch;
-            if (rows > 1) scratch += rows * copy_floats(job->m, job->n);
-            cut |= rows > 1;
-        }
-        ful__parallel_for(g.first[g.n_jobs], run_chunk, &g);
-        if (cut) ful__parallel_for((int64_t)g.n_jobs * ADD_SHARES, add_chunk, &g);
+    int64_t macs = 0;
+    g->level = ful__gemm_level_now();
+    g->jobs = jobs;
+    g->n_jobs = n_jobs;
+    g->first[0] = 0;
+    g->cuts_rows = false;
+    for (int i = 0; i < n_jobs; i++) macs += jobs[i].rows * jobs[i].m * jobs[i].n;
+    for (int i = 0; i < n_jobs; i++) {
+        const ful__gemm_tn_job *job = &jobs[i];
+        const int64_t rows = g->row_cuts[i] = job->rows > 0 ? row_cuts(job->rows, job->m, job->n) : 0;
+        const int64_t wanted = ful__gemm_pieces_wanted(job->rows * job->m * job->n, macs, threads, PIECES_A_THREAD);
+        g->cut[i] = ful__gemm_cut(g->level, job->m, job->n, rows > 1 ? ful__divide_up(wanted, rows) : wanted, 1, B_WEIGHT);
+        g->first[i + 1] = g->first[i] + rows * g->cut[i].m * g->cut[i].n;
+        g->scratch[i] = scratch;
+        if (rows <= 1) continue;
+        scratch += rows * copy_floats(job->m, job->n);
+        g->cuts_rows = true;
     }
+    return scratch;
 }
 
 /* Column sums ------------------------------------------------------------------------------------------------------------ */

@@ -129,14 +129,13 @@ static void pack_chunk(void *ctx, int64_t chunk, int thread)
     ful__gemm_pack(p->to, p->job->b, p->job->b_rs, p->job->b_cs, p->job->k, p->job->n, begin, end);
 }
 
-/* Runs the product; packed: where the packed copy of its B lies. */
-static void multiply(const linear_op *l, const ful__run *run, ful__gemm_job job, float *packed)
+/* The job takes its B packed, where that pays; packed: where the copy lies. */
+static void take_packed(const linear_op *l, const ful__run *run, ful__gemm_job *job, float *packed)
 {
-    packing p = {packed, &job};
-    if (l->packs && run->repack)
-        ful__parallel_for((ful__gemm_panels(job.n) + PANELS_A_CHUNK - 1) / PANELS_A_CHUNK, pack_chunk, &p);
-    if (l->packs) job.b_packed = packed;
-    ful__gemm_grouped(&job, 1);
+    packing p = {packed, job};
+    if (!l->packs) return;
+    if (run->repack) ful__parallel_for((ful__gemm_panels(job->n) + PANELS_A_CHUNK - 1) / PANELS_A_CHUNK, pack_chunk, &p);
+    job->b_packed = packed;
 }
 
 typedef struct clearing {
@@ -158,19 +157,20 @@ static ful_status forward(ful__op *op, const ful__run *run)
     const int in = op->x[0].c, out = op->y.c;
     for (int i = 0; i < l->n_parts; i++) {
         const part *p = &l->parts[i];
-        const ful__gemm_job job = {.m = run->n * p->rows,
-                                   .n = p->count,
-                                   .k = in,
-                                   .a = run->x[0],
-                                   .a_rs = (int64_t)p->step * in,
-                                   .a_cs = 1,
-                                   .b = run->w[0] + (int64_t)p->first * in,
-                                   .b_rs = 1,
-                                   .b_cs = in,
-                                   .c = run->y + p->first,
-                                   .ldc = (int64_t)p->step * out,
-                                   .bias = l->attr.bias ? run->w[1] + p->first : NULL};
-        multiply(l, run, job, l->packs ? (float *)run->packed + packed_forward(l, i) : NULL);
+        ful__gemm_job job = {.m = run->n * p->rows,
+                             .n = p->count,
+                             .k = in,
+                             .a = run->x[0],
+                             .a_rs = (int64_t)p->step * in,
+                             .a_cs = 1,
+                             .b = run->w[0] + (int64_t)p->first * in,
+                             .b_rs = 1,
+                             .b_cs = in,
+                             .c = run->y + p->first,
+                             .ldc = (int64_t)p->step * out,
+                             .bias = l->attr.bias ? run->w[1] + p->first : NULL};
+        take_packed(l, run, &job, l->packs ? (float *)run->packed + packed_forward(l, i) : NULL);
+        ful__gemm_grouped(&job, 1);
         if (run->counters) run->counters->macs += job.m * job.n * job.k;
     }
     clearing c = {run->y, positions_of(op), out, (size_t)l->attr.lead * sizeof(float)};
@@ -178,56 +178,74 @@ static ful_status forward(ful__op *op, const ful__run *run)
     return FUL_OK;
 }
 
-/* What all positions have, then the first of each image once more, with all of its outputs: one chain in ascending order. */
-static void backward_x(const linear_op *l, const ful__run *run)
+/* dx of what all positions have. */
+static ful__gemm_job gradient_of_x(const linear_op *l, const ful__run *run)
 {
     const int in = l->base.x[0].c, out = l->base.y.c;
     const part *p = &l->parts[0];
-    ful__gemm_job job = {.m = run->n * p->rows,
-                         .n = in,
-                         .k = p->count,
-                         .a = run->dy + p->first,
-                         .a_rs = out,
-                         .a_cs = 1,
-                         .b = run->w[0] + (int64_t)p->first * in,
-                         .b_rs = in,
-                         .b_cs = 1,
-                         .c = run->dx[0],
-                         .ldc = in};
-    multiply(l, run, job, l->packs ? (float *)run->packed + packed_forward(l, l->n_parts) : NULL);
-    if (l->attr.lead == 0) return;
+    return (ful__gemm_job){.m = run->n * p->rows,
+                           .n = in,
+                           .k = p->count,
+                           .a = run->dy + p->first,
+                           .a_rs = out,
+                           .a_cs = 1,
+                           .b = run->w[0] + (int64_t)p->first * in,
+                           .b_rs = in,
+                           .b_cs = 1,
+                           .c = run->dx[0],
+                           .ldc = in};
+}
+
+/* The first position of each image once more, with all of its outputs: one chain in ascending order. */
+static void first_positions(const linear_op *l, const ful__run *run, ful__gemm_job job)
+{
+    const int64_t positions = l->parts[0].rows;
     job.m = run->n;
-    job.k = out;
+    job.k = l->base.y.c;
     job.a = run->dy;
-    job.a_rs = p->rows * out;
+    job.a_rs = positions * job.k;
+    job.b_packed = NULL;
     job.b = run->w[0];
-    job.ldc = p->rows * in;
+    job.ldc = positions * job.n;
     ful__gemm_grouped(&job, 1);
 }
 
+static ful__gemm_tn_job gradient_of_w(const linear_op *l, const ful__run *run, const part *p, float *dw, float *db)
+{
+    const int in = l->base.x[0].c, out = l->base.y.c;
+    return (ful__gemm_tn_job){.rows = run->n * p->rows,
+                              .m = p->count,
+                              .n = in,
+                              .a = run->dy + p->first,
+                              .lda = (int64_t)p->step * out,
+                              .b = run->x[0],
+                              .ldb = (int64_t)p->step * in,
+                              .c = dw + (int64_t)p->first * in,
+                              .ldc = in,
+                              .a_sums = db ? db + p->first : NULL};
+}
+
+/* What all positions have, dx and dW in one loop; then what the first of each image has besides. */
 static ful_status backward(ful__op *op, const ful__run *run)
 {
     const linear_op *l = (linear_op *)op;
-    const int in = op->x[0].c, out = op->y.c;
     float *dw = run->dw ? run->dw[0] : NULL, *db = run->dw && l->attr.bias ? run->dw[1] : NULL;
-    if (run->dx[0]) backward_x(l, run);
+    ful__gemm_job dx = {0};
+    if (run->dx[0]) {
+        dx = gradient_of_x(l, run);
+        take_packed(l, run, &dx, l->packs ? (float *)run->packed + packed_forward(l, l->n_parts) : NULL);
+    }
     for (int i = 0; i < l->n_parts; i++) {
         const part *p = &l->parts[i];
-        const ful__gemm_tn_job job = {.rows = run->n * p->rows,
-                                      .m = p->count,
-                                      .n = in,
-                                      .a = run->dy + p->first,
-                                      .lda = (int64_t)p->step * out,
-                                      .b = run->x[0],
-                                      .ldb = (int64_t)p->step * in,
-                                      .c = dw ? dw + (int64_t)p->first * in : NULL,
-                                      .ldc = in,
-                                      .a_sums = db ? db + p->first : NULL};
-        if (dw)
-            ful__gemm_tn_grouped(&job, 1, run->scratch);
+        const int products = i == 0 && run->dx[0], gradients = dw != NULL;
+        ful__gemm_tn_job job = {0};
+        if (gradients)
+            job = gradient_of_w(l, run, p, dw, db);
         else if (db)
-            ful__column_sums(job.a, job.rows, job.m, job.lda, job.a_sums);
+            ful__column_sums(run->dy + p->first, run->n * p->rows, p->count, (int64_t)p->step * op->y.c, db + p->first);
+        ful__gemm_with_tn(&dx, products, &job, gradients, run->scratch);
     }
+    if (run->dx[0] && l->attr.lead > 0) first_positions(l, run, dx);
     return FUL_OK;
 }
 

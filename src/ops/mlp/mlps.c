@@ -270,8 +270,8 @@ static int make_tn_jobs(const ful__mlps *x, const ful__mlps_run *run, int which,
     return count;
 }
 
-/* du, by way of dv where gated. */
-static void hidden_backward(const ful__mlps *x, const ful__mlps_run *run, float *du)
+/* du, by way of dv where gated, and the gradients of the weights behind it. */
+static void hidden_backward(const ful__mlps *x, const ful__mlps_run *run, float *du, float *partial)
 {
     float *dv = x->gated ? at_bytes(du, rows_bytes(run->bound, 2 * x->h)) : du;
     const int count = make_jobs(x, run, true, 0, run->d_o, dv);
@@ -283,17 +283,17 @@ static void hidden_backward(const ful__mlps *x, const ful__mlps_run *run, float 
         else
             x->jobs[j].slope_of = (const float *)run->saved + first;
     }
-    ful__gemm_grouped(x->jobs, count);
+    const int gradients = make_tn_jobs(x, run, FUL__MLP_W2, run->d_o, x->d, run->saved, x->h);
+    ful__gemm_with_tn(x->jobs, count, x->tn_jobs, gradients, partial);
     if (x->gated) ful__glu_backward(x->act, behind_v(x, run), dv, run->offset[x->count], x->h, du);
 }
 
 void ful__mlps_backward(const ful__mlps *x, const ful__mlps_run *run)
 {
-    const int64_t d = x->d, h = x->h, u = up_width(x);
+    const int64_t h = x->h, u = up_width(x);
     float *du = run->scratch, *partial = at_bytes(du, rows_bytes(run->bound, u) + (x->gated ? rows_bytes(run->bound, h) : 0));
     pack_stale(x, run, true);
-    hidden_backward(x, run, du);
-    ful__gemm_tn_grouped(x->tn_jobs, make_tn_jobs(x, run, FUL__MLP_W2, run->d_o, d, run->saved, h), partial);
-    ful__gemm_tn_grouped(x->tn_jobs, make_tn_jobs(x, run, FUL__MLP_W1, du, u, run->x, d), partial);
-    if (run->dx) ful__gemm_grouped(x->jobs, make_jobs(x, run, true, 1, du, run->dx));
+    hidden_backward(x, run, du, partial);
+    const int count = run->dx ? make_jobs(x, run, true, 1, du, run->dx) : 0;
+    ful__gemm_with_tn(x->jobs, count, x->tn_jobs, make_tn_jobs(x, run, FUL__MLP_W1, du, u, run->x, x->d), partial);
 }

@@ -68,9 +68,14 @@ enum { GELU_AT_ONCE = 48 };
     {                                                                                                                          \
         GELU_LOOP();                                                                                                           \
     }                                                                                                                          \
-    ATTR static void gelu_slope_whole_##level(const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t whole) \
+    ATTR static void gelu_slope_whole_##level(const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t whole, \
+                                              bool past)                                                                       \
     {                                                                                                                          \
-        GELU_LOOP(STORE(slope + row + i, d));                                                                                  \
+        if (past) {                                                                                                            \
+            GELU_LOOP(STREAM(slope + row + i, d));                                                                             \
+        } else {                                                                                                               \
+            GELU_LOOP(STORE(slope + row + i, d));                                                                              \
+        }                                                                                                                      \
     }                                                                                                                          \
     ATTR static void forward_whole_##level(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n)         \
     {                                                                                                                          \
@@ -131,13 +136,13 @@ enum { GELU_AT_ONCE = 48 };
         }                                                                                                                      \
     }                                                                                                                          \
     ATTR static void both_whole_##level(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows,         \
-                                        int64_t n)                                                                             \
+                                        int64_t n, bool past)                                                                  \
     {                                                                                                                          \
         const int64_t whole = n - n % WIDTH;                                                                                   \
         if (whole == 0) return;                                                                                                \
         switch (act) {                                                                                                         \
         case FUL_ACT_RELU: BOTH_LOOP(relu);                                                                                    \
-        case FUL_ACT_GELU: gelu_slope_whole_##level(x, y, slope, ld, rows, whole); break;                                      \
+        case FUL_ACT_GELU: gelu_slope_whole_##level(x, y, slope, ld, rows, whole, past); break;                                \
         case FUL_ACT_SILU: BOTH_LOOP(silu);                                                                                    \
         case FUL_ACT_HARD_SWISH: BOTH_LOOP(hard_swish);                                                                        \
         case FUL_ACT_RELU6: BOTH_LOOP(relu6);                                                                                  \
@@ -145,17 +150,18 @@ enum { GELU_AT_ONCE = 48 };
         default: break;                                                                                                        \
         }                                                                                                                      \
     }                                                                                                                          \
-    ATTR static void both_##level(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n)    \
+    ATTR static void both_##level(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n,    \
+                                  bool past)                                                                                   \
     {                                                                                                                          \
         const int64_t left = n % WIDTH;                                                                                        \
-        both_whole_##level(act, x, y, slope, ld, rows, n);                                                                     \
+        both_whole_##level(act, x, y, slope, ld, rows, n, past);                                                               \
         x += n - left;                                                                                                         \
         y += n - left;                                                                                                         \
         slope += n - left;                                                                                                     \
         for (int64_t r = 0; left > 0 && r < rows; r++, x += ld, y += ld, slope += ld) {                                        \
             float last[WIDTH] = {0}, last_slope[WIDTH];                                                                        \
             memcpy(last, x, (size_t)left * sizeof *x);                                                                         \
-            both_whole_##level(act, last, last, last_slope, WIDTH, 1, WIDTH);                                                  \
+            both_whole_##level(act, last, last, last_slope, WIDTH, 1, WIDTH, false);                                           \
             memcpy(y, last, (size_t)left * sizeof *y);                                                                         \
             memcpy(slope, last_slope, (size_t)left * sizeof *slope);                                                           \
         }                                                                                                                      \
@@ -200,17 +206,19 @@ typedef int32_t lanes8 __attribute__((vector_size(32)));
 #define V_MINUS_ABS(x)          _mm512_or_ps(_mm512_set1_ps(-0.0f), (x))
 #include "ops/act_lanes.h"
 
-#define WIDTH       16
-#define LANE(name)  avx512_##name
-#define LANES_TYPE  __m512
-#define LOAD(p)     _mm512_loadu_ps(p)
-#define STORE(p, v) _mm512_storeu_ps((p), (v))
+#define WIDTH        16
+#define LANE(name)   avx512_##name
+#define LANES_TYPE   __m512
+#define LOAD(p)      _mm512_loadu_ps(p)
+#define STORE(p, v)  _mm512_storeu_ps((p), (v))
+#define STREAM(p, v) _mm512_stream_ps((p), (v))
 DEFINE_ARRAYS(avx512, FUL__AVX512)
 #undef WIDTH
 #undef LANE
 #undef LANES_TYPE
 #undef LOAD
 #undef STORE
+#undef STREAM
 
 #define V                       __m256
 #define VI                      lanes8
@@ -227,17 +235,19 @@ DEFINE_ARRAYS(avx512, FUL__AVX512)
 #define V_MINUS_ABS(x)          _mm256_or_ps(_mm256_set1_ps(-0.0f), (x))
 #include "ops/act_lanes.h"
 
-#define WIDTH       8
-#define LANE(name)  avx2_##name
-#define LANES_TYPE  __m256
-#define LOAD(p)     _mm256_loadu_ps(p)
-#define STORE(p, v) _mm256_storeu_ps((p), (v))
+#define WIDTH        8
+#define LANE(name)   avx2_##name
+#define LANES_TYPE   __m256
+#define LOAD(p)      _mm256_loadu_ps(p)
+#define STORE(p, v)  _mm256_storeu_ps((p), (v))
+#define STREAM(p, v) _mm256_stream_ps((p), (v))
 DEFINE_ARRAYS(avx2, FUL__AVX2)
 #undef WIDTH
 #undef LANE
 #undef LANES_TYPE
 #undef LOAD
 #undef STORE
+#undef STREAM
 
 #endif
 
@@ -246,6 +256,7 @@ DEFINE_ARRAYS(avx2, FUL__AVX2)
 #define LANES_TYPE  float
 #define LOAD(p)     (*(p))
 #define STORE(p, v) (*(p) = (v))
+#define STREAM      STORE
 DEFINE_ARRAYS(scalar, )
 
 /* The call at the best level there is. */
@@ -283,15 +294,23 @@ void ful__act_backward_rows(ful_act act, const float *x, const float *dy, float 
         for (int64_t r = 0; r < rows; r++) memmove(dx + r * ld, dy + r * ld, (size_t)n * sizeof *dx);
 }
 
-void ful__act_forward_slope_rows(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n)
+void ful__act_forward_slope_rows(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n,
+                                 bool past)
 {
     if (act != FUL_ACT_NONE) {
-        AT_BEST_LEVEL(both, act, x, y, slope, ld, rows, n);
+        AT_BEST_LEVEL(both, act, x, y, slope, ld, rows, n, past);
         return;
     }
     ful__act_forward_rows(act, x, y, ld, rows, n);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++) slope[r * ld + i] = 1;
+}
+
+void ful__act_fence(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
 }
 
 void ful__multiply_rows(float *x, const float *by, int64_t ld, int64_t rows, int64_t n)

@@ -77,8 +77,11 @@ void ful__act_backward(ful_act act, const float *x, const float *dy, float *dx, 
 /* The same of rows of n values, ld from row to row of all arrays. */
 void ful__act_forward_rows(ful_act act, const float *x, float *y, int64_t ld, int64_t rows, int64_t n);
 void ful__act_backward_rows(ful_act act, const float *x, const float *dy, float *dx, int64_t ld, int64_t rows, int64_t n);
-/* y = act(x) and slope = act'(x); y may be x. */
-void ful__act_forward_slope_rows(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n);
+/* y = act(x) and slope = act'(x); y may be x. past: where that is quick, slope goes past the caches; its rows are 64-byte
+ * aligned then, and ful__act_fence() comes before another thread reads it. */
+void ful__act_forward_slope_rows(ful_act act, const float *x, float *y, float *slope, int64_t ld, int64_t rows, int64_t n,
+                                 bool past);
+void ful__act_fence(void);
 /* x[i] *= by[i], of rows likewise. */
 void ful__multiply_rows(float *x, const float *by, int64_t ld, int64_t rows, int64_t n);
 /* y[i] = exp(x[i] - shift); y may be x. */

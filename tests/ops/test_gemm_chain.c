@@ -269,6 +269,36 @@ static void test_many_rows(void **state)
     product_deinit(&p);
 }
 
+/* A slope larger than the caches goes past them where its rows are aligned; it is the same. */
+static void test_slope_past_the_caches(void **state)
+{
+    (void)state;
+    enum { M = 25000, N = 64, K = 3, LINE = 64 / sizeof(float) };
+    static const unsigned masks[] = {~0u, FUL_CPU_AVX2, 0};
+    const size_t count = (size_t)M * N;
+    float *a = draw("a", (size_t)M * K), *b = draw("b", (size_t)K * N), *c = malloc(count * sizeof *c);
+    float *slope[2]; /* aligned, and not */
+    for (int i = 0; i < 2; i++) assert_non_null(slope[i] = aligned_alloc(64, (count + LINE) * sizeof *c));
+    assert_non_null(c);
+    for (int level = 0; level < 3; level++) {
+        ful_cpu_mask_set(masks[level]);
+        ful__gemm_job job = {
+            .m = M, .n = N, .k = K, .a = a, .a_rs = K, .a_cs = 1, .b = b, .b_rs = N, .b_cs = 1, .c = c, .ldc = N};
+        job.act = FUL_ACT_GELU;
+        for (int i = 0; i < 2; i++) {
+            memset(slope[i], 0xff, (count + LINE) * sizeof *c);
+            job.slope = slope[i] + i;
+            ful__gemm_grouped(&job, 1);
+        }
+        assert_bits(slope[0], slope[1] + 1, count, "slope");
+    }
+    ful_cpu_mask_set(~0u);
+    for (int i = 0; i < 2; i++) free(slope[i]);
+    free(a);
+    free(b);
+    free(c);
+}
+
 /* Groups of unlike sizes, empty ones too, more than are taken at once. */
 enum { GROUP = 150 };
 
@@ -470,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_epilogues),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_slope_past_the_caches),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_weight_gradient_is_a_chain),
         cmocka_unit_test(test_weight_gradients_of_experts),

@@ -12,6 +12,7 @@
 
 #include "core/parallel.h"
 #include "ops/act_math.h"
+#include "ops/slabs.h"
 
 /* Packing ---------------------------------------------------------------------------------------------------------------- */
 
@@ -151,6 +152,12 @@ static void take_tiles(const rows_part *at)
 
 /* Fetching ahead --------------------------------------------------------------------------------------------------------- */
 
+/* A slope that no cache would hold until backward reads it. */
+static bool slope_goes_past(const ful__gemm_block *x)
+{
+    return x->slope && ful__worth_streaming(x->slope, x->a.units * x->ldc, x->ldc);
+}
+
 /* Of a tile of C, and of what the epilogue takes or leaves beside it. */
 static void list_lines_of_c(const rows_part *at, next_lines *out)
 {
@@ -158,7 +165,8 @@ static void list_lines_of_c(const rows_part *at, next_lines *out)
     int64_t count = 0;
     for (int64_t i = 0; i < at->level->mr; i++)
         for (int64_t j = 0; j < at->level->nr; j += FUL__GEMM_LINE) out->c[count++] = i * x->ldc + j;
-    const float *other = !at->last ? NULL : x->slope ? x->slope : x->times ? x->times : x->slope_of;
+    const float *slope = slope_goes_past(x) ? NULL : x->slope;
+    const float *other = !at->last ? NULL : slope ? slope : x->times ? x->times : x->slope_of;
     const int64_t lines = count, away = (int64_t)(((intptr_t)other - (intptr_t)x->c) / (intptr_t)sizeof *other);
     for (int64_t i = 0; other && i < lines && count < at->k; i++) out->c[count++] = away + out->c[i];
     out->c_count = ful__at_most(at->k, count);
@@ -304,7 +312,7 @@ static void run_epilogue(const ful__gemm_block *x, int64_t m0, int64_t m1, int64
     else if (x->slope_of)
         ful__act_backward_rows(x->act, x->slope_of + first, c, c, x->ldc, rows, cols);
     else if (x->slope)
-        ful__act_forward_slope_rows(x->act, c, c, x->slope + first, x->ldc, rows, cols);
+        ful__act_forward_slope_rows(x->act, c, c, x->slope + first, x->ldc, rows, cols, slope_goes_past(x));
     else
         ful__act_forward_rows(x->act, c, c, x->ldc, rows, cols);
 }
@@ -377,6 +385,7 @@ void ful__gemm_run_block(const ful__gemm_level *level, const ful__gemm_block *x)
             for (int64_t n = x->n0; n < x->n1; n += level->nr) run_panel(&at, n);
         }
     }
+    if (slope_goes_past(x)) ful__act_fence();
 }
 
 /* Cutting ---------------------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * AVX2 + FMA micro-kernel: up to 6 rows x 16 columns; 12 sums, 2 columns of B and one value of A fill 15 of the 16 registers.
- * A value of A is broadcast from memory wherever it lies, so rows that run along k need no packing.
+ * A value of A is broadcast from memory wherever it lies, so rows that run along k need no packing where few panels meet them.
  */
 #if defined(__x86_64__)
 #include "ops/gemm/gemm_level.h"

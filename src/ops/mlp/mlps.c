@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MLPs (mlps.h). Each product is one grouped call over the MLPs that have rows; inputs are gathered while they are read, act'
- * comes with act, du and the bias gradients are made while dv, do and du are in cache. In training an MLP with few rows has its
- * weights packed as the product runs; otherwise they are packed at their first use after a step. MLPs without rows are not
- * touched.
+ * MLPs (mlps.h). Each product is one grouped call over the MLPs that have rows, in backward together with a weight gradient
+ * that does not wait for it; inputs are gathered while they are read, act' comes with act, du and the bias gradients are made
+ * while dv, do and du are in cache. In training an MLP with few rows has its weights packed as the product runs; otherwise they
+ * are packed at their first use after a step. MLPs without rows are not touched.
  *
  *   packed   [count] forward fresh, [count] backward fresh | for each MLP: W1^T, W2^T (forward), W2, W1 (backward)
  *   saved    v [rows][h] | gated: u [rows][u], others: act'(u) [rows][h] unless v tells it

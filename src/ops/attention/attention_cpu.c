@@ -3,8 +3,8 @@
  * Attention by blocks (Dao et al. 2022): scores of at most 96 queries on 128 keys are made, turned into probabilities and used
  * up while they stand in a cache; nothing larger ever exists. Forward goes over the blocks of keys with a running maximum and
  * sum of each row, by which what was gathered so far is scaled; it leaves both to backward, which makes the same probabilities
- * again. Of short sequences, where one block holds everything, it leaves the probabilities themselves: less than the queries
- * and keys they come from, and quicker read than made.
+ * again. Of short sequences, where one block holds everything, it leaves the probabilities themselves: with heads of 64 less
+ * than the queries and keys they come from, and quicker read than made.
  *
  *   dV += P^T dY,  dP = dY V^T,  dS = P (dP - rowsum(dY Y)) scale,  dQ += dS K,  dK += dS^T Q
  *

@@ -71,6 +71,7 @@ typedef struct at_kernels {
     /* x [rows][width], rows ld apart, as the right side of a product */
     void (*pack)(const float *x, int64_t ld, int64_t rows, int64_t width, float *out);
     void (*product)(const at_product *x);
+    /* Scores and probabilities are written on to the end of a vector: their rows have room. */
     /* s [rows][cols] becomes exp(scale s - most); the running maximum of scale * s and sum of each row; factor: what the sums
      * of the blocks before are now worth */
     void (*softmax_rows)(float *s, int64_t ld, int64_t rows, int64_t cols, float scale, bool first, float *most, float *sum,

@@ -173,6 +173,7 @@ const ful__gemm_level ful__gemm_avx512 = {
     .strip = STRIP,
     .kc = KC,
     .tiles = TILES,
+    .fetches_packed = true,
     .run = run_tiles,
     .lanes = 16,
     .transpose = transpose_avx512,

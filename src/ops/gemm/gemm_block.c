@@ -257,6 +257,7 @@ static ful__gemm_lines rows_of_a(const rows_part *at)
 static ful__gemm_lines panel_of_b(const rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
+    if (x->b_packed && !at->level->fetches_packed) return no_lines(at);
     ful__gemm_lines lines = {.at = at->lines->b, .share = at->b_share, .left = at->lines->b_count};
     if (x->b_packed)
         lines.from = x->b_packed + n * x->b_k + at->k0 * at->level->nr;
@@ -335,7 +336,7 @@ static void run_panel(rows_part *at, int64_t n)
         tiles->c_panel[i] = n + away < x->n1 ? away : 0;
     }
     take_panel(at, n);
-    tiles->lines[0] = n + nr < x->n1 ? (x->b_packed ? no_lines(at) : panel_of_b(at, n + nr)) : rows_of_a(at);
+    tiles->lines[0] = n + nr < x->n1 ? panel_of_b(at, n + nr) : rows_of_a(at);
     for (int64_t i = 0, end; i < tiles->count; i = end) {
         end = ful__at_most(i + at_once, tiles->count);
         at->level->run(tiles, i, end);

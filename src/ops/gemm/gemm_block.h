@@ -21,7 +21,8 @@ typedef struct ful__gemm_side {
 } ful__gemm_side;
 
 /* to[p*width + i] = (unit + i, step + p) for i < count <= width, p < k; the lanes from count to width hold anything finite or
- * not, 0 where there are no such units. width: strip for a tile of A, nr for a panel of B. */
+ * not, 0 where there are no such units. width: strip for a tile of A, nr for a panel of B. Where the level's lanes are more,
+ * the last step is written on to so many. */
 void ful__gemm_pack_strip(const ful__gemm_level *level, const ful__gemm_side *side, int64_t unit, int count, int64_t step,
                           int64_t k, float *to, int width);
 

@@ -69,7 +69,8 @@ typedef struct ful__gemm_level {
     int strip; /* floats from k to k of a packed tile of A, mr or more; packing reads and writes by lanes, tile after tile */
     int kc;    /* longest block of k, a multiple of FUL__GEMM_SUM_ROWS: a panel of B and a tile of A are in the L1 cache */
     int tiles; /* of A that are taken at a time, and so share a packed panel of B: they are in the L2 cache */
-    bool a_in_place; /* the kernel takes rows of A where they lie */
+    bool a_in_place;     /* the kernel takes rows of A where they lie */
+    bool fetches_packed; /* panels of B that were packed come nearer ahead of their tiles; else the processor sees to it */
     /* tiles begin..end, after those before them (gemm_tiles.h) */
     void (*run)(ful__gemm_tiles *tiles, int64_t begin, int64_t end);
     /* to[p*stride + i] = line[i][p], i < count, p < k; 0 for count <= i < lanes (a divisor of nr, strip or more) where the next

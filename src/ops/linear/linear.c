@@ -129,13 +129,13 @@ static void pack_chunk(void *ctx, int64_t chunk, int thread)
     ful__gemm_pack(p->to, p->job->b, p->job->b_rs, p->job->b_cs, p->job->k, p->job->n, begin, end);
 }
 
-/* The job takes its B packed, where that pays; packed: where the copy lies. */
-static void take_packed(const linear_op *l, const ful__run *run, ful__gemm_job *job, float *packed)
+/* The job takes its B packed, where that pays; the copy lies behind those of so many parts. */
+static void take_packed(const linear_op *l, const ful__run *run, ful__gemm_job *job, int parts)
 {
-    packing p = {packed, job};
     if (!l->packs) return;
+    packing p = {(float *)run->packed + packed_forward(l, parts), job};
     if (run->repack) ful__parallel_for((ful__gemm_panels(job->n) + PANELS_A_CHUNK - 1) / PANELS_A_CHUNK, pack_chunk, &p);
-    job->b_packed = packed;
+    job->b_packed = p.to;
 }
 
 typedef struct clearing {
@@ -169,7 +169,7 @@ static ful_status forward(ful__op *op, const ful__run *run)
                              .c = run->y + p->first,
                              .ldc = (int64_t)p->step * out,
                              .bias = l->attr.bias ? run->w[1] + p->first : NULL};
-        take_packed(l, run, &job, l->packs ? (float *)run->packed + packed_forward(l, i) : NULL);
+        take_packed(l, run, &job, i);
         ful__gemm_grouped(&job, 1);
         if (run->counters) run->counters->macs += job.m * job.n * job.k;
     }
@@ -233,7 +233,7 @@ static ful_status backward(ful__op *op, const ful__run *run)
     ful__gemm_job dx = {0};
     if (run->dx[0]) {
         dx = gradient_of_x(l, run);
-        take_packed(l, run, &dx, l->packs ? (float *)run->packed + packed_forward(l, l->n_parts) : NULL);
+        take_packed(l, run, &dx, l->n_parts);
     }
     for (int i = 0; i < l->n_parts; i++) {
         const part *p = &l->parts[i];

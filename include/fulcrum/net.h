@@ -150,8 +150,8 @@ typedef struct ful_account {
     int64_t macs;                                  /* executed nominally: B + R + kX */
     int64_t macs_shared, macs_router, macs_routed; /* B, R, kX */
     int64_t macs_one_expert, macs_all_experts;     /* X, EX */
-    int64_t macs_unread; /* part of B that is not executed, because nothing reads what it gives: behind a class token's last
-                            attention, all other tokens */
+    int64_t macs_unread; /* part of B that is not executed, because nothing reads what it gives (behind a class token's last
+                            attention, all other tokens) or it can be had for less (that attention's keys and values) */
     double rho_exec, rho_site, rho_total, rho_train, rho_params; /* card I2 */
     int64_t capacity_pairs;                                      /* pairs a training batch of batch_max may keep, and */
     int64_t nominal_pairs;                                       /* pairs it asks for: their ratio is the capacity padding */

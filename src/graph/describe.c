@@ -27,6 +27,10 @@ static void add_act(ful__str *s, ful_act act)
 static void add_fusion(ful__str *s, const ful__step *step)
 {
     const ful__fused *f = &step->fused;
+    if (f->linear >= 0) {
+        ful__str_add(s, "linear+attention");
+        return;
+    }
     if (f->norm < 0 || (f->conv < 0 && f->add < 0 && f->act < 0)) {
         ful__str_add(s, "-");
         return;

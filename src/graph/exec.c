@@ -410,7 +410,7 @@ static bool image_by_image(const ful__op_type *type)
         &ful__op_conv2d,          &ful__op_conv_fused, &ful__op_separable, &ful__op_linear,  &ful__op_batchnorm,
         &ful__op_layernorm,       &ful__op_act,        &ful__op_add,       &ful__op_pool,    &ful__op_dropout,
         &ful__op_global_avg_pool, &ful__op_scale,      &ful__op_flatten,   &ful__op_reorder, &ful__op_attention,
-        &ful__op_tokens,          &ful__op_take,       &ful__op_mlp,       &ful__op_excite};
+        &ful__op_tokens,          &ful__op_take,       &ful__op_mlp,       &ful__op_excite,  &ful__op_absorbed};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (type == types[i]) return true;
     return false;

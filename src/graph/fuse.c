@@ -3,8 +3,8 @@
  * From nodes to steps. Training: batch-norm (+ add) (+ activation) is one step. Inference: convolution + batch-norm (+ add)
  * (+ activation) is one step with folded weights, so is one that is depthwise with the pointwise one behind it, and dropout,
  * the identity there, disappears. Values of which one position alone is read (narrow.c) are made at that position only, both
- * ways, and what takes it from them disappears. A node is swallowed only if what follows is its one consumer. Nodes the output
- * does not depend on give no step.
+ * ways, and what takes it from them disappears; attention at one of them may absorb the linear layer before it. A node is
+ * swallowed only if what follows is its one consumer. Nodes the output does not depend on give no step.
  */
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +31,7 @@ typedef struct fuser {
 } fuser;
 
 const ful__fused ful__nothing_fused = {
-    .conv = -1, .norm = -1, .add = -1, .act = -1, .residual = -1, .depthwise = -1, .depthwise_norm = -1};
+    .conv = -1, .norm = -1, .add = -1, .act = -1, .residual = -1, .depthwise = -1, .depthwise_norm = -1, .linear = -1};
 
 static bool fusing(const fuser *f)
 {
@@ -146,13 +146,24 @@ static void match(fuser *f, ful_node i)
     }
 }
 
+/* What attention at one position may take in itself. */
+static void absorb(fuser *f, ful_node i)
+{
+    if (!f->narrow[i].absorbs) return;
+    const ful_node linear = f->g->nodes[i].x[0];
+    f->nodes[linear].swallowed = true;
+    f->nodes[i].fused.linear = linear;
+}
+
 static ful_status create_plain(const fuser *f, ful_node i, const ful_shape *shape, int n_x, ful__op **out)
 {
     const ful__node *node = &f->g->nodes[i];
     if (node->type == &ful__op_attention && narrow(f, i)) {
-        ful_attention_attr attr = *(const ful_attention_attr *)node->attr;
-        attr.queries = 1;
-        return node->type->create(node->name, &attr, shape, n_x, out);
+        ful__absorbed_attr attr = {.attention = *(const ful_attention_attr *)node->attr};
+        attr.attention.queries = 1;
+        if (f->nodes[i].fused.linear < 0) return node->type->create(node->name, &attr.attention, shape, n_x, out);
+        attr.qkv = *(const ful_linear_attr *)f->g->nodes[f->nodes[i].fused.linear].attr;
+        return ful__op_absorbed.create(node->name, &attr, shape, n_x, out);
     }
     if (f->narrow[i].lead > 0) {
         ful_linear_attr attr = *(const ful_linear_attr *)node->attr;
@@ -215,6 +226,7 @@ static ful_status emit(fuser *f, ful_node i)
     const ful_node first = chain->depthwise >= 0 ? chain->depthwise
                            : chain->conv >= 0    ? chain->conv
                            : chain->norm >= 0    ? chain->norm
+                           : chain->linear >= 0  ? chain->linear
                                                  : i;
     ful_shape shape[FUL__X_MAX];
     int x[FUL__X_MAX], n_x = g->nodes[first].n_x;
@@ -248,7 +260,7 @@ ful_status ful__program_fuse(ful__program *p)
     find_live(&f);
     if (fusing(&f))
         for (ful_node i = 1; i < g->count; i++)
-            if (f.nodes[i].consumers > 0 && !narrow(&f, i)) match(&f, i);
+            if (f.nodes[i].consumers > 0) (narrow(&f, i) ? absorb : match)(&f, i);
     f.nodes[0].tensor = ful__program_tensor(p, g->nodes[0].shape, p->spec.x_layout);
     for (ful_node i = 1; i < g->count && status == FUL_OK; i++)
         if (f.nodes[i].consumers > 0 && !f.nodes[i].swallowed) status = emit(&f, i);

@@ -3,9 +3,11 @@
  * Values of which one position alone is read. A transformer that ends in its class token reads of its last block's output that
  * token only: so the block's MLP, its norm and the projection need run at that position alone, its attention needs one query,
  * and of what the attention reads the others need keys and values alone. What is left out has no part in the output, and its
- * gradients are 0; the output keeps its bits.
+ * gradients are 0; the output keeps its bits. Nor need keys and values be made where it is cheaper that the query takes their
+ * projections upon itself (ops/attention/absorbed.c): the same values but for their rounding.
  */
 #include "graph/graph.h"
+#include "ops/attention/attention.h"
 
 enum { UNREAD = -2 };
 
@@ -27,10 +29,22 @@ static void read_at(ful__narrow *x, int position, int lead)
     x->lead = first ? lead : 0;
 }
 
+/* Whether a single query takes the layer before it in itself: that is cheaper. */
+static bool absorbs(const ful_graph *g, const ful__narrow *read, ful_node i)
+{
+    const ful__node *attention = &g->nodes[i], *linear = &g->nodes[attention->x[0]];
+    if (attention->type != &ful__op_attention || read[i].at != 0 || read[attention->x[0]].lead == 0) return false;
+    const ful_attention_attr *attr = attention->attr;
+    if (attr->qk_norm || attr->queries != 0 || ((const ful_linear_attr *)linear->attr)->lead != 0) return false;
+    const int64_t tokens = (int64_t)linear->shape.h * linear->shape.w, in = g->nodes[linear->x[0]].shape.c;
+    const int64_t d = attention->shape.c;
+    return ful__absorbed_macs(tokens, in, d, attr->heads) < (2 * tokens + 1) * in * d + 2 * tokens * d;
+}
+
 void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__narrow *out)
 {
     if (output < 0) output = g->count - 1;
-    for (ful_node i = 0; i < g->count; i++) out[i] = (ful__narrow){i == output ? FUL__EVERYWHERE : UNREAD, 0};
+    for (ful_node i = 0; i < g->count; i++) out[i] = (ful__narrow){.at = i == output ? FUL__EVERYWHERE : UNREAD};
     for (ful_node i = output; i > 0; i--) {
         const ful__node *node = &g->nodes[i];
         if (out[i].at == UNREAD) continue;
@@ -41,5 +55,9 @@ void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__nar
         const int position = takes ? ((const ful_take_attr *)node->attr)->position : each ? out[i].at : FUL__EVERYWHERE;
         for (int k = 0; k < node->n_x; k++) read_at(&out[node->x[k]], position, asks_once ? node->shape.c : 0);
     }
-    out[0] = (ful__narrow){FUL__EVERYWHERE, 0};
+    out[0] = (ful__narrow){.at = FUL__EVERYWHERE};
+    for (ful_node i = 1; i < g->count; i++) {
+        out[i].absorbs = absorbs(g, out, i);
+        if (out[i].absorbs) out[g->nodes[i].x[0]].lead = 0;
+    }
 }

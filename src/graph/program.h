@@ -31,13 +31,15 @@ typedef struct ful__tensor {
 } ful__tensor;
 
 /* The graph nodes one step stands for; -1 where there is none. A step without norm is one plain node. depthwise: a convolution
- * (with its norm and activation) whose output the step's own convolution alone reads. */
+ * (with its norm and activation) whose output the step's own convolution alone reads. linear: whose output the step's own
+ * attention absorbs. */
 typedef struct ful__fused {
     ful_node conv, norm, add, act;
     ful_node residual; /* the value `add` adds */
     ful_act act_kind;
     ful_node depthwise, depthwise_norm;
     ful_act depthwise_act;
+    ful_node linear;
 } ful__fused;
 extern const ful__fused ful__nothing_fused;
 

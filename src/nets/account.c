@@ -11,7 +11,8 @@
  *               costs its forward only
  *   rho_params = parameters of experts / all parameters
  *
- * All of it counts what the net is defined to do; macs_unread is how much of that an executor leaves out (ful__graph_narrow).
+ * All of it counts what the net is defined to do; macs_unread is how much of that an executor leaves out or has for
+ * less (ful__graph_narrow).
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "core/error.h"
 #include "moe/moe_op.h"
 #include "nets/net.h"
+#include "ops/attention/attention.h"
 
 /* What is known of a node while the account is made. */
 typedef struct node_facts {
@@ -107,6 +109,16 @@ static void derive(ful_account *a, const double train[2])
     a->rho_params = share((double)a->params_experts, (double)a->params);
 }
 
+/* What attention and the linear layer that it absorbs are defined to do, less what is done. */
+static int64_t absorbed_unread(const ful_graph *g, const ful__node *attention)
+{
+    const ful__node *linear = &g->nodes[attention->x[0]];
+    const int64_t tokens = (int64_t)linear->shape.h * linear->shape.w;
+    return attention->op->cost.macs + linear->op->cost.macs -
+           ful__absorbed_macs(tokens, g->nodes[linear->x[0]].shape.c, attention->shape.c,
+                              ((const ful_attention_attr *)attention->attr)->heads);
+}
+
 /* Every position of a value that is read at one of them costs the same. */
 static ful_status count_unread(const ful_graph *g, ful_account *a)
 {
@@ -117,7 +129,8 @@ static ful_status count_unread(const ful_graph *g, ful_account *a)
         const ful__node *node = &g->nodes[i];
         const int64_t positions = (int64_t)node->shape.h * node->shape.w;
         const int64_t channels = read[i].at >= 0 ? node->shape.c : read[i].lead;
-        a->macs_unread += node->op->cost.macs / (positions * node->shape.c) * channels * (positions - 1);
+        a->macs_unread += read[i].absorbs ? absorbed_unread(g, node)
+                                          : node->op->cost.macs / (positions * node->shape.c) * channels * (positions - 1);
     }
     ful__free(read);
     return FUL_OK;

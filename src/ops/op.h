@@ -196,6 +196,13 @@ typedef struct ful__separable_attr {
     ful__conv_fused_attr depthwise, pointwise;
 } ful__separable_attr;
 extern const ful__op_type ful__op_separable;
+/* A linear layer that makes queries, keys and values, and attention with one query on them (ops/attention/absorbed.c). qkv
+ * without lead, attention without qk_norm. Parameters: those of the linear layer. */
+typedef struct ful__absorbed_attr {
+    ful_linear_attr qkv;
+    ful_attention_attr attention;
+} ful__absorbed_attr;
+extern const ful__op_type ful__op_absorbed;
 /* w_out = w * gamma/sqrt(var+eps) per output channel, b_out = beta - mean*gamma/sqrt(var+eps) (+ bias scaled likewise when not
  * NULL). */
 void ful__fold_batchnorm(const ful_conv2d_attr *attr, int in_channels, const float *w, const float *bias, const float *gamma,

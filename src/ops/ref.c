@@ -20,6 +20,7 @@ static const ful__ref_entry entries[] = {
     {"dropout", ful__dropout_fwd__ref, ful__dropout_bwd__ref},
     {"scale", ful__scale_fwd__ref, ful__scale_bwd__ref},
     {"attention", ful__attention_fwd__ref, ful__attention_bwd__ref},
+    {"absorbed_attention", ful__absorbed_attention_fwd__ref, ful__absorbed_attention_bwd__ref},
     {"tokens", ful__tokens_fwd__ref, ful__tokens_bwd__ref},
     {"take", ful__take_fwd__ref, ful__take_bwd__ref},
     {"excite", ful__excite_fwd__ref, ful__excite_bwd__ref},

@@ -53,6 +53,7 @@ FUL__REF_DECLARE(flatten);
 FUL__REF_DECLARE(dropout);
 FUL__REF_DECLARE(scale);
 FUL__REF_DECLARE(attention);
+FUL__REF_DECLARE(absorbed_attention);
 FUL__REF_DECLARE(tokens);
 FUL__REF_DECLARE(take);
 FUL__REF_DECLARE(excite);

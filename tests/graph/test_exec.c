@@ -325,7 +325,7 @@ static void test_fused_inference(void **state)
 typedef struct ending {
     const char *about;
     int position, takes, wide; /* takes, and steps of more than one position, that remain */
-    bool read_elsewhere, dropout, batchnorm, last;
+    bool read_elsewhere, dropout, batchnorm, last, absorbed;
 } ending;
 
 /* A transformer block, then one position of it. */
@@ -344,7 +344,7 @@ static ful_status token_net(const ending *e, ful_graph **out)
     ful_attention_defaults(&attention);
     ful_mlp_defaults(&mlp);
     attention.heads = 2;
-    attention.qk_norm = true;
+    attention.qk_norm = !e->absorbed;
     mlp.hidden = 20;
     const ful_act relu = FUL_ACT_RELU;
     const ful_scale_attr scale = {.learnable = true, .value = 0.5f};
@@ -403,7 +403,7 @@ static void compare_narrow(const ending *e, bool train)
     }
     if (train && (count_ops(&narrow, "take") != e->takes || count_wide(&narrow) != e->wide))
         fail_msg("%s: %d takes, %d steps of many positions", e->about, count_ops(&narrow, "take"), count_wide(&narrow));
-    if (e->batchnorm)
+    if (e->batchnorm || e->absorbed)
         assert_close(e->about, narrow.y, plain.y, N_MAX * 12, 1e-5);
     else
         assert_memory_equal(narrow.y, plain.y, N_MAX * 12 * sizeof(float));
@@ -417,12 +417,14 @@ static void compare_narrow(const ending *e, bool train)
     ful_graph_destroy(&g);
 }
 
-/* What nobody reads is left out, and only that: the output keeps its bits, gradients their values. */
+/* What nobody reads is left out, and only that: the output keeps its bits, but where keys and values are absorbed; gradients
+ * keep their values. */
 static void test_one_position(void **state)
 {
     (void)state;
     static const ending endings[] = {
         {.about = "the class token", .takes = 1, .wide = 3},
+        {.about = "the class token, keys and values absorbed", .takes = 1, .wide = 2, .absorbed = true},
         {.about = "another token: all of them ask", .position = 3, .takes = 2, .wide = 4},
         {.about = "the mean as well", .takes = 1, .wide = 11, .read_elsewhere = true},
         {.about = "dropout of single values", .takes = 2, .wide = 11, .dropout = true},

@@ -65,7 +65,8 @@ static void dense_name(const char *name, char out[128])
     if (expert) snprintf(out, 128, "%.*s.ffn.%s", (int)(expert - name), name, expert + strlen(".moe.expert.0."));
 }
 
-/* One expert, one choice, gate 1: bit for bit the dense net, from the same start, over steps. */
+/* One expert, one choice, gate 1: bit for bit the dense net, from the same start, over steps. (But where a mixture in the last
+ * block reads all tokens of an attention that in the dense net is made for the class token alone.) */
 static void check_dense(ful_net_config c, int hidden)
 {
     enum { N = 6 };
@@ -110,7 +111,10 @@ static void test_one_expert_is_dense(void **state)
 {
     (void)state;
     ful_net_config c = small();
+    c.depth = 5;
     check_dense(c, 96);
+    c.depth = 4;
+    c.vit.pool = FUL_VIT_POOL_MEAN;
     c.vit.mlp = FUL_MLP_SWIGLU;
     c.drop_path = 0.3;
     c.vit.layer_scale = 0.5;

@@ -20,4 +20,8 @@ void ful__attention_need(ful__attention *at);
 ful_status ful__attention_forward(ful__op *op, const ful__run *run);
 ful_status ful__attention_backward(ful__op *op, const ful__run *run);
 
+/* MACs of an image where one query absorbs the projections of keys and values (absorbed.c): in, d: widths of x and of all
+ * heads. */
+int64_t ful__absorbed_macs(int64_t tokens, int64_t in, int64_t d, int64_t heads);
+
 #endif

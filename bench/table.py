@@ -202,8 +202,8 @@ def shortcut_notes(doc):
                 continue
             ours = case["series"]["ours"]
             pairs = [t / o for o, t in zip(ours, theirs)]
-            out.append(f"{name}: where {label}'s net, too, is written to make its last block for the class token alone, it takes "
-                       f"{amount(median(theirs), case['unit'])} ({variant.split('/', 1)[1]}): ratio {median(theirs) / median(ours):.2f} "
+            out.append(f"{name}: where {label}'s net, too, is written to make its last block for the class token alone, without its keys and values, "
+                       f"it takes {amount(median(theirs), case['unit'])} ({variant.split('/', 1)[1]}): ratio {median(theirs) / median(ours):.2f} "
                        f"({min(pairs):.2f}–{max(pairs):.2f})")
     return out
 

@@ -158,14 +158,20 @@ class Attention(nn.Module):
         self.qkv, self.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
         self.heads, self.fused = heads, fused
 
-    def forward(self, x, first_asks=False):
+    def first_asks(self, x):
+        """For the first token alone: its query takes the projections of keys and values upon itself (the bias of keys adds the same
+        to all scores)."""
         n, t, d = x.shape
-        if first_asks:
-            weight, bias = self.qkv.weight, self.qkv.bias
-            q = F.linear(x[:, :1], weight[:d], bias[:d]).view(n, 1, self.heads, -1).transpose(1, 2)
-            k, v = F.linear(x, weight[d:], bias[d:]).view(n, t, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        else:
-            q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weight, bias = self.qkv.weight.view(3, self.heads, -1, d), self.qkv.bias.view(3, self.heads, -1)
+        q = torch.einsum("nd,hed->nhe", x[:, 0], weight[0]) + bias[0]
+        scores = torch.einsum("nhe,hed->nhd", q, weight[1]) @ x.transpose(1, 2)
+        mean = torch.softmax(scores * (d // self.heads) ** -0.5, -1) @ x
+        y = torch.einsum("nhd,hed->nhe", mean, weight[2]) + bias[2]
+        return self.proj(y.reshape(n, 1, d))
+
+    def forward(self, x):
+        n, t, d = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.fused:
             y = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -187,7 +193,7 @@ class VitBlock(nn.Module):
         self.attn, self.mlp = Attention(d, heads, fused), DenseMlp(d, 4 * d)
 
     def forward(self, x, first_only=False):
-        x = (x[:, :1] if first_only else x) + self.attn(self.norm1(x), first_only)
+        x = x[:, :1] + self.attn.first_asks(self.norm1(x)) if first_only else x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 

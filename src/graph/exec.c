@@ -280,6 +280,7 @@ static void prepare_backward(frame *f, const ful__step *s, ful__run *r)
     r->scratch = home_at(f, s->scratch_back);
     r->dy = tensor_at(f, s->dy);
     r->dy_more = tensor_at(f, s->dy_more);
+    r->dx_more = tensor_at(f, s->dx_more);
     for (int k = 0; k < s->op->n_x; k++) r->dx[k] = tensor_at(f, s->dx[k]);
     r->summed = s->dy_summed;
     r->leave = s->dx_left;

@@ -3,9 +3,9 @@
  * The plan of one step: ops planned, backward written down, tensors given homes, homes placed.
  *
  * Gradients: the first consumer (in backward order) of a value gives its gradient, each further one is added to it; an op that
- * takes its dy as two summands gets the last addition for nothing. A residual `add` gives both inputs the very tensor of its
- * output's gradient: no copy, no instruction. Since a tensor is written once and only taken over in place when nobody reads it
- * later, sharing is safe by construction.
+ * takes its dy as two summands gets the last addition for nothing, and one that adds to its dx makes it. A residual `add` gives
+ * both inputs the very tensor of its output's gradient: no copy, no instruction. Since a tensor is written once and only taken
+ * over in place when nobody reads it later, sharing is safe by construction.
  *
  * Maps: where a convolution goes map by map, it does the halves of batch-norm beside it that fall on the same tensor (op.h).
  * What such a half reads and writes it does at the time of the convolution, and so the lifetimes have it.
@@ -103,6 +103,13 @@ static bool passes_through(const ful__program *p, const ful__step *s)
     return same_bytes(&p->tensors[s->x[0]], &p->tensors[s->y]) && same_bytes(&p->tensors[s->x[1]], &p->tensors[s->y]);
 }
 
+/* Whether step s adds the gradient that its input has so far to its own. */
+static bool adds_up(const backward *b, const ful__step *s)
+{
+    const int t = s->x[0];
+    return fusing(b->p) && s->op->need.adds_dx && b->gradient[t] >= 0 && !(b->two[t] && b->more[t] < 0);
+}
+
 static void step_back(backward *b, int i)
 {
     ful__program *p = b->p;
@@ -118,15 +125,23 @@ static void step_back(backward *b, int i)
     instruct(p, i, -1, -1, -1);
     for (int k = 0; k < s->op->n_x; k++)
         if (b->wanted[s->x[k]]) s->dx[k] = like(p, s->x[k]);
-    for (int k = 0; k < s->op->n_x; k++)
-        if (s->dx[k] >= 0) contribute(b, s->x[k], s->dx[k]);
+    for (int k = 0; k < s->op->n_x; k++) {
+        if (s->dx[k] < 0) continue;
+        if (k == 0 && adds_up(b, s)) {
+            s->dx_more = b->gradient[s->x[0]];
+            b->gradient[s->x[0]] = s->dx[0];
+        } else {
+            contribute(b, s->x[k], s->dx[k]);
+        }
+    }
 }
 
 static ful_status plan_backward(ful__program *p)
 {
     backward b = {.p = p};
     const int forward = p->n_tensors;
-    for (int i = 0; i < p->n_steps; i++) p->steps[i].dy = p->steps[i].dy_more = p->steps[i].dx[0] = p->steps[i].dx[1] = -1;
+    for (int i = 0; i < p->n_steps; i++)
+        p->steps[i].dy = p->steps[i].dy_more = p->steps[i].dx_more = p->steps[i].dx[0] = p->steps[i].dx[1] = -1;
     p->dy = p->dx = -1;
     if (!p->spec.train) return FUL_OK;
     FUL_TRY(ful__calloc(&p->instrs, 1 + 3 * (size_t)p->n_steps, sizeof *p->instrs, "the backward instructions"));
@@ -250,6 +265,7 @@ static void find_lifetimes(ful__program *p)
         const int made = time + s->dx_left; /* when dx[0] is */
         reads(p, s->dy, made);
         if (s->dy_more >= 0) reads(p, s->dy_more, made);
+        if (s->dx_more >= 0) reads(p, s->dx_more, made);
         const ful__step *again = ful__step_again(p, in->step);
         if (again) reads(p, again->x[0], time);
         for (int k = 0; k < s->op->n_x; k++)
@@ -332,7 +348,7 @@ static void settle_backward(ful__program *p, int j)
     if (s->dx[1] >= 0) settle(p, s->dx[1], need->inplace_dx_1 ? s->dy : -1, -1, made);
     /* dy may be given away once: to dx[0] only if dx[1] did not take it. */
     const bool given = s->dx[1] >= 0 && p->tensors[s->dx[1]].home == p->tensors[s->dy].home;
-    if (s->dx[0] >= 0) settle(p, s->dx[0], need->inplace_dx && !given ? s->dy : -1, -1, made);
+    if (s->dx[0] >= 0) settle(p, s->dx[0], need->inplace_dx && !given ? s->dy : -1, s->dx_more, made);
     if (s->saved >= 0) p->homes[s->saved].last = made;
     const ful__step *again = ful__step_again(p, in->step);
     if (again && again->saved >= 0) p->homes[again->saved].last = time; /* its own backward, if any, comes later */

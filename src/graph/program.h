@@ -50,6 +50,7 @@ typedef struct ful__step {
     int param; /* its first parameter in the executor's order; unused where the weights are folded */
     int x[FUL__X_MAX], y;
     int dy, dy_more, dx[FUL__X_MAX];     /* gradients; -1: none. That of y is dy + dy_more */
+    int dx_more;                         /* what dx[0] has in it beside the step's own; -1: nothing */
     int saved, scratch, scratch_back;    /* homes; -1: none */
     size_t packed_offset, folded_offset; /* into `packed`; folded: the op's parameters, each 64-byte aligned */
     /* Halves of its work that the step beside it does (op.h): the one before sums x, the one after makes y; in backward the one

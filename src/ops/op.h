@@ -106,6 +106,7 @@ typedef struct ful__need {
     bool again;                              /* with maps: x[0] need not be kept if backward can have its maps made again */
     bool library;                            /* forward runs loops of a library, on threads of its own */
     bool backward_two;                       /* dy may come as two summands */
+    bool adds_dx;                            /* backward can add another gradient to dx[0] */
     bool sum_dy_keeps;                       /* sum_dy writes dx[1], and nothing reads dy after it */
     bool inplace;                            /* y may be the same buffer as x[0] */
     bool inplace_dx;                         /* dx[0] may be the same buffer as dy */
@@ -147,6 +148,7 @@ struct ful__run {
     const float *dy;                /* backward */
     const float *dy_more;           /* the gradient of y is dy + dy_more; NULL: dy alone */
     float *dx[FUL__X_MAX];          /* backward: overwritten; NULL where nobody needs it */
+    const float *dx_more;           /* where need.adds_dx: added to dx[0], whose buffer it may be; or NULL */
     float *const *w;                /* one pointer a parameter, plain layout as the attributes' comments give it */
     float *const *dw;               /* backward ADDS; NULL entries for parameters that are not trainable */
     void *saved, *scratch, *packed; /* 64-byte aligned, sized by need and n */

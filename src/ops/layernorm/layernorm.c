@@ -54,7 +54,7 @@ static ful_status plan(ful__op *op, int n_max, bool train)
     if (!train) return FUL_OK;
     op->need.saved_per_image = 2 * (size_t)rows * sizeof(float);
     op->need.backward_x = 1;
-    op->need.inplace_dx = true;
+    op->need.inplace_dx = op->need.adds_dx = true;
     return FUL_OK;
 }
 

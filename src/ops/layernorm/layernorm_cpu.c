@@ -21,9 +21,9 @@ typedef struct ln_kernels {
     float (*mean)(const ln_set *s, const float *x);
     double (*variance)(const ln_set *s, const float *x, float mean);
     void (*apply)(const ln_set *s, const float *x, float mean, float rstd, const float *gamma, const float *beta, float *y);
-    /* adds to dgamma and dbeta; dx may be NULL, or dy */
+    /* adds to dgamma and dbeta; dx may be NULL, or dy, or more, which is added to it where not NULL */
     void (*backward)(const ln_set *s, const float *x, const float *dy, float mean, float rstd, const float *gamma,
-                     float *dgamma, float *dbeta, float *dx);
+                     float *dgamma, float *dbeta, const float *more, float *dx);
 } ln_kernels;
 
 #define SIMD_KERNELS "ops/layernorm/layernorm_kernels.h"
@@ -159,13 +159,14 @@ static void backward_piece(void *ctx, int64_t chunk, int thread)
     const float *saved = p->run->saved;
     double *sums = p->sums + chunk * 2 * p->c;
     float *partial = p->partial + chunk * 2 * p->c, *dx = p->run->dx[0];
+    const float *more = dx ? p->run->dx_more : NULL;
     for (int j = 0; j < 2 * p->c; j++) sums[j] = partial[j] = 0;
     const int64_t together = 1 + FLUSH_VALUES / 2 / ((int64_t)p->set.pieces * p->set.piece);
     int64_t i, end;
     for (ful__share(p->sets, p->chunks, chunk, &i, &end); i < end; i++) {
         const int64_t at = set_at(p, i);
         p->kernels->backward(&p->set, p->run->x[0] + at, p->run->dy + at, saved[2 * i], saved[2 * i + 1], p->gamma, partial,
-                             partial + p->c, dx ? dx + at : NULL);
+                             partial + p->c, more ? more + at : NULL, dx ? dx + at : NULL);
         if (i % together == 0) flush(sums, partial, 2 * p->c);
     }
     flush(sums, partial, 2 * p->c);

@@ -104,9 +104,9 @@ INLINE void FN(reduce_strip)(const ln_set *s, const float *x, const float *dy, f
     }
 }
 
-/* dx = rstd (gamma dy - m1 - (x - mean) m2) */
+/* dx = rstd (gamma dy - m1 - (x - mean) m2) + more */
 INLINE void FN(dx_strip)(const ln_set *s, const float *x, const float *dy, float mean, float rstd, float m1, float m2,
-                         const float *gamma, float *dx, const int nv, const int tail)
+                         const float *gamma, const float *more, float *dx, const int nv, const int tail)
 {
     vf a[4];
     FN(channels)(a, gamma, nv, tail);
@@ -114,12 +114,13 @@ INLINE void FN(dx_strip)(const ln_set *s, const float *x, const float *dy, float
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             const int64_t p = at + v * LANES;
-            vput(dx + p, rstd * (a[v] * vget(dy + p, tail) - m1 - (vget(x + p, tail) - mean) * m2), tail);
+            const vf own = rstd * (a[v] * vget(dy + p, tail) - m1 - (vget(x + p, tail) - mean) * m2);
+            vput(dx + p, more ? own + vget(more + p, tail) : own, tail);
         }
 }
 
 static TARGET void FN(backward)(const ln_set *s, const float *x, const float *dy, float mean, float rstd, const float *gamma,
-                                float *dgamma, float *dbeta, float *dx)
+                                float *dgamma, float *dbeta, const float *more, float *dx)
 {
     vf sum[2] = {{0}};
     for (int g = 0; g < s->groups; g++) {
@@ -137,13 +138,19 @@ static TARGET void FN(backward)(const ln_set *s, const float *x, const float *dy
     const float n = (float)(s->pieces * s->piece), m1 = vsum(sum[0]) / n, m2 = vsum(sum[1]) / n * rstd * rstd;
     for (int g = 0; g < s->groups; g++) {
         const int64_t at = g * s->group_stride;
-        const float *gx = x + at, *gd = dy + at, *w = gamma + (int64_t)g * s->width;
+        const float *gx = x + at, *gd = dy + at, *w = gamma + (int64_t)g * s->width, *add = more ? more + at : NULL;
         float *out = dx + at;
-        int c = 0;
-        for (; c + 4 * LANES <= s->width; c += 4 * LANES)
-            FN(dx_strip)(s, gx + c, gd + c, mean, rstd, m1, m2, w + c, out + c, 4, 0);
-        for (; c + LANES <= s->width; c += LANES) FN(dx_strip)(s, gx + c, gd + c, mean, rstd, m1, m2, w + c, out + c, 1, 0);
-        if (c < s->width) FN(dx_strip)(s, gx + c, gd + c, mean, rstd, m1, m2, w + c, out + c, 1, s->width - c);
+        for (int c = 0; c < s->width;) {
+            const int left = s->width - c;
+            const float *adds = add ? add + c : NULL;
+            if (left >= 4 * LANES)
+                FN(dx_strip)(s, gx + c, gd + c, mean, rstd, m1, m2, w + c, adds, out + c, 4, 0);
+            else if (left >= LANES)
+                FN(dx_strip)(s, gx + c, gd + c, mean, rstd, m1, m2, w + c, adds, out + c, 1, 0);
+            else
+                FN(dx_strip)(s, gx + c, gd + c, mean, rstd, m1, m2, w + c, adds, out + c, 1, left);
+            c += left >= 4 * LANES ? 4 * LANES : LANES;
+        }
     }
 }
 

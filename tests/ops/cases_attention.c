@@ -47,6 +47,7 @@ static void cases(check_sink *sink)
     }
     attention(sink, CHECK_TEST | CHECK_SLOW, 1, 70, 1, 65, false, (check_case){.n_max = 1});  /* panels of one column */
     attention(sink, CHECK_TEST | CHECK_SLOW, 1, 33, 1, 256, false, (check_case){.n_max = 1}); /* short blocks */
+    attention(sink, CHECK_TEST | CHECK_SLOW, 2, 2, 4, 64, false, (check_case){.n_max = 520}); /* dx goes past the caches */
     attention(sink, CHECK_PERF, 1, 65, 3, 64, false, (check_case){.n_max = 128});
     asking(sink, CHECK_PERF, 1, 1, 65, 3, 64, false, (check_case){.n_max = 128});
     attention(sink, CHECK_PERF, 14, 14, 6, 64, false, (check_case){.n_max = 32});

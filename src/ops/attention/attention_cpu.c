@@ -24,6 +24,7 @@
 
 #include "core/parallel.h"
 #include "ops/gemm/gemm_block.h"
+#include "ops/slabs.h"
 
 /* Queries and keys of a block, of heads up to 64 wide; wider ones have fewer. */
 enum { QUERIES = 96, KEYS = 128, UNIT = 16, PANELS = 1 << 13, PANEL_MAX = 32 /* columns of a panel, at any level */ };
@@ -62,6 +63,7 @@ typedef struct at_product {
     float *c;
     int64_t ldc;
     bool add, whole; /* whole: C may be written up to a multiple of 16 columns */
+    bool past;       /* C goes past the caches: a multiple of 16 columns, its rows 64-byte aligned, nothing added */
     at_ahead *ahead;
 } at_product;
 
@@ -103,6 +105,7 @@ typedef struct at_pass {
     int64_t query_blocks, key_blocks;
     int64_t units, group, others; /* of work: all, those of a piece, and those that other threads take meanwhile */
     bool backward;
+    bool past; /* dx goes past the caches, which would not hold it until it is read: its old lines need not come */
 } at_pass;
 
 static int64_t round_up(int64_t n, int64_t unit)
@@ -247,6 +250,7 @@ static void gather_keys(const at_pass *p, const meeting *m, const float *scores,
                                       .c = c.at,
                                       .ldc = c.ld,
                                       .add = m->key > 0,
+                                      .past = p->past,
                                       .ahead = m->ahead});
 }
 
@@ -263,6 +267,7 @@ static void gather_queries(const at_pass *p, const meeting *m, const float *scor
                                       .c = c.at,
                                       .ldc = c.ld,
                                       .add = m->query > 0,
+                                      .past = p->past,
                                       .ahead = m->ahead});
 }
 
@@ -447,7 +452,8 @@ static at_ahead look_ahead(const at_pass *p, int64_t unit)
     add_ahead(&a, output_matrix(p, p->run->y, image, head, 0), at->queries);
     if (p->backward) {
         add_ahead(&a, output_matrix(p, p->run->dy, image, head, 0), at->queries);
-        for (int which = 2; which >= 0; which--) add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0), at->tokens);
+        for (int which = 2; which >= 0 && !p->past; which--)
+            add_ahead(&a, raw_matrix(p, p->dx, image, head, which, 0), at->tokens);
         if (p->kept)
             add_ahead(&a, (matrix){kept_of(p, &(meeting){.image = image, .head = head}), at->head},
                       ful__divide_up(at->queries * padded(at->tokens), at->head));
@@ -511,6 +517,7 @@ ful_status ful__attention_backward(ful__op *op, const ful__run *run)
     at_pass p = begin(op, run);
     if (run->n == 0 || !p.dx) return FUL_OK;
     p.backward = true;
+    p.past = p.kept && !p.weights && ful__worth_streaming(p.dx, run->n * ful__count(op->x[0]), p.at->head);
     work_all(&p, p.at->attr.heads);
     if (p.weights) add_weights(&p);
     return FUL_OK;

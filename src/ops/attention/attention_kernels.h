@@ -81,7 +81,13 @@ INLINE void FN(tile)(const at_product *x, const float *b, int64_t row, int64_t c
 #pragma GCC unroll 12
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
-        for (int v = 0; v < nv; v++) vput(c + i * ldc + v * LANES, sum[i][v], tail);
+        for (int v = 0; v < nv; v++) {
+            float *to = c + i * ldc + v * LANES;
+            if (x->past)
+                vstream(to, sum[i][v]);
+            else
+                vput(to, sum[i][v], tail);
+        }
 }
 
 #define ROWS_CASE(n) \
@@ -148,6 +154,7 @@ static TARGET void FN(product)(const at_product *x)
     }
     if (col < x->n && !few) FN(columns)(x, b, col, 1, x->whole ? 0 : (int)(x->n - col));
     for (; few && col < x->n; col++) FN(odd_column)(x, col);
+    if (x->past) vfence();
 }
 
 /* Softmax ----------------------------------------------------------------------------------------------------------------- */

@@ -301,8 +301,12 @@ static void take_panel(rows_part *at, int64_t n)
     }
 }
 
-/* Of finished sums, of a few tiles at a time: enough to keep the processor busy, few enough to be in the L1 cache. */
-enum { EPILOGUE_TILES = 4 };
+/* Of finished sums, of some tiles at a time: enough to keep the processor busy, few enough to be in the L1 cache. */
+static int64_t epilogue_tiles(const ful__gemm_level *level)
+{
+    enum { TILES = 4, FLOATS = 1536 };
+    return ful__at_least(TILES, FLOATS / (level->mr * level->nr));
+}
 
 static void run_epilogue(const ful__gemm_block *x, int64_t m0, int64_t m1, int64_t n, int cols)
 {
@@ -327,7 +331,7 @@ static void run_panel(rows_part *at, int64_t n)
 {
     const ful__gemm_block *x = at->x;
     ful__gemm_tiles *tiles = &at->tiles;
-    const int64_t nr = at->level->nr, at_once = at->last && has_epilogue(x) ? EPILOGUE_TILES : tiles->count;
+    const int64_t nr = at->level->nr, at_once = at->last && has_epilogue(x) ? epilogue_tiles(at->level) : tiles->count;
     tiles->tile.cols = (int)ful__at_most(nr, x->n1 - n);
     tiles->tile.bias = x->bias ? x->bias + n : NULL;
     tiles->tile.c = x->c + at->first[0] * x->ldc + n;

@@ -122,12 +122,12 @@ static void show_kernels(const group *groups, int n)
 static void show_profile(const bench *b, int split, const group *groups, int n)
 {
     const double all = sum_of(groups, n, false);
-    printf("\n%s, by operation%*s %8s %10s %7s %9s %7s %8s\n", split_names[split], 33, "", "layers", "ms a step", "share",
+    printf("\n%s, by operation%*s %8s %10s %7s %9s %7s %8s\n", split_names[split], 35, "", "layers", "ms a step", "share",
            "GFLOP/s", "of peak", "GB/s");
     for (int i = 0; i < n; i++) {
         const group *g = &groups[i];
         if (g->seconds <= 0) continue;
-        printf("  %-16s %-9s %-24s %8d %10.3f %5.1f %%", g->op, g->pass, g->kernel, g->layers, 1e3 * g->seconds,
+        printf("  %-18s %-9s %-24s %8d %10.3f %5.1f %%", g->op, g->pass, g->kernel, g->layers, 1e3 * g->seconds,
                100.0 * g->seconds / all);
         if (g->macs > 0)
             printf(" %9.1f %5.1f %%", 2e-9 * g->macs / g->seconds,

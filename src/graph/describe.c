@@ -74,7 +74,7 @@ static void add_line(ful__str *s, const ful__program *p, const ful__step *step)
     const ful__home *saved = step->saved >= 0 ? &p->homes[step->saved] : NULL;
     char shape[40];
     snprintf(shape, sizeof shape, "%d x %d x %d", y->shape.h, y->shape.w, y->shape.c);
-    ful__str_addf(s, "%-24s %-14s %-16s %-8s", step->node < 0 ? "" : step->op->name, step->op->type->name, shape,
+    ful__str_addf(s, "%-24s %-18s %-16s %-8s", step->node < 0 ? "" : step->op->name, step->op->type->name, shape,
                   layout_name(y));
     add_home(s, p, step);
     ful__str_addf(s, " %9.1f %9.1f %9.1f %9.1f  ", kib((size_t)ful__count(y->shape) * sizeof(float)),
@@ -90,7 +90,7 @@ ful_status ful__program_describe(const ful__program *p, char **text_out)
     size_t separate = 0;
     for (int i = 0; i < p->n_homes; i++)
         if (p->homes[i].base == FUL__BASE_WORK) separate += p->homes[i].per_image;
-    ful__str_addf(&s, "%-24s %-14s %-16s %-8s %-22s %9s %9s %9s %9s  %s\n", "name", "op", "output", "layout", "at", "out KiB",
+    ful__str_addf(&s, "%-24s %-18s %-16s %-8s %-22s %9s %9s %9s %9s  %s\n", "name", "op", "output", "layout", "at", "out KiB",
                   "saved KiB", "scratch", "packed", "fused");
     for (int i = 0; i < p->n_steps; i++) add_line(&s, p, &p->steps[i]);
     ful__str_addf(&s,

@@ -158,11 +158,10 @@ static void add_rho(ful__str *s, const ful_account *a)
                   grouped(a->macs_shared, text[0]), grouped(a->macs_router, text[1]), grouped(a->macs_one_expert, text[2]),
                   grouped(a->macs_routed, text[3]), grouped(a->macs_all_experts, text[4]));
     if (a->macs_unread > 0)
-        ful__str_addf(
-            s,
-            "  of B %s are not executed: of the last block nothing but the class token is read, and its one query needs "
-            "no keys and values made\n",
-            grouped(a->macs_unread, text[0]));
+        ful__str_addf(s,
+                      "  of B %s are not executed: of the last block nothing but the class token is read (doc/nets.md says "
+                      "what that saves)\n",
+                      grouped(a->macs_unread, text[0]));
     ful__str_addf(s, "  parameters %s, of them active for an image %s, in experts %s\n", grouped(a->params, text[0]),
                   grouped(a->params_active, text[1]), grouped(a->params_experts, text[2]));
 }

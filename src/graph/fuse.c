@@ -149,7 +149,7 @@ static void match(fuser *f, ful_node i)
 /* What attention at one position may take in itself. */
 static void absorb(fuser *f, ful_node i)
 {
-    if (!f->narrow[i].absorbs) return;
+    if (f->narrow[i].absorbed_macs == 0) return;
     const ful_node linear = f->g->nodes[i].x[0];
     f->nodes[linear].swallowed = true;
     f->nodes[i].fused.linear = linear;

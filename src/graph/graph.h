@@ -30,9 +30,10 @@ ful_status ful__graph_add(ful_graph *g, const char *name, const ful__op_type *ty
 /* What of a node's value is read on the way to the output, and made: by node [g->count]. An output of -1 is the last node. */
 enum { FUL__EVERYWHERE = -1 };
 typedef struct ful__narrow {
-    int at;       /* one position; FUL__EVERYWHERE: all of them; some other negative where the output does not depend on it */
-    int lead;     /* of a linear layer's: so many leading channels at position 0 alone */
-    bool absorbs; /* of attention with one query: it takes the linear layer before it, which it alone reads, in itself */
+    int at;   /* one position; FUL__EVERYWHERE: all of them; some other negative where the output does not depend on it */
+    int lead; /* of a linear layer's: so many leading channels at position 0 alone */
+    int64_t absorbed_macs; /* of attention with one query, which takes the linear layer before it, that it alone reads, in
+                              itself: what both cost then; 0: it does not */
 } ful__narrow;
 void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__narrow *out);
 

@@ -29,16 +29,16 @@ static void read_at(ful__narrow *x, int position, int lead)
     x->lead = first ? lead : 0;
 }
 
-/* Whether a single query takes the layer before it in itself: that is cheaper. */
-static bool absorbs(const ful_graph *g, const ful__narrow *read, ful_node i)
+/* MACs of a single query that takes the layer before it in itself, where that is cheaper; otherwise 0. */
+static int64_t absorbed_macs(const ful_graph *g, const ful__narrow *read, ful_node i)
 {
     const ful__node *attention = &g->nodes[i], *linear = &g->nodes[attention->x[0]];
-    if (attention->type != &ful__op_attention || read[i].at != 0 || read[attention->x[0]].lead == 0) return false;
+    if (attention->type != &ful__op_attention || read[i].at != 0 || read[attention->x[0]].lead == 0) return 0;
     const ful_attention_attr *attr = attention->attr;
-    if (attr->qk_norm || attr->queries != 0 || ((const ful_linear_attr *)linear->attr)->lead != 0) return false;
+    if (attr->qk_norm || attr->queries != 0 || ((const ful_linear_attr *)linear->attr)->lead != 0) return 0;
     const int64_t tokens = (int64_t)linear->shape.h * linear->shape.w, in = g->nodes[linear->x[0]].shape.c;
-    const int64_t d = attention->shape.c;
-    return ful__absorbed_macs(tokens, in, d, attr->heads) < (2 * tokens + 1) * in * d + 2 * tokens * d;
+    const int64_t d = attention->shape.c, macs = ful__absorbed_macs(tokens, in, d, attr->heads);
+    return macs < (2 * tokens + 1) * in * d + 2 * tokens * d ? macs : 0;
 }
 
 void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__narrow *out)
@@ -57,7 +57,7 @@ void ful__graph_narrow(const ful_graph *g, ful_node output, bool train, ful__nar
     }
     out[0] = (ful__narrow){.at = FUL__EVERYWHERE};
     for (ful_node i = 1; i < g->count; i++) {
-        out[i].absorbs = absorbs(g, out, i);
-        if (out[i].absorbs) out[g->nodes[i].x[0]].lead = 0;
+        out[i].absorbed_macs = absorbed_macs(g, out, i);
+        if (out[i].absorbed_macs > 0) out[g->nodes[i].x[0]].lead = 0;
     }
 }

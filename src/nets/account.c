@@ -11,8 +11,8 @@
  *               costs its forward only
  *   rho_params = parameters of experts / all parameters
  *
- * All of it counts what the net is defined to do; macs_unread is how much of that an executor leaves out or has for
- * less (ful__graph_narrow).
+ * All of it counts what the net is defined to do; macs_unread is how much of that an executor leaves out or has for less
+ * (ful__graph_narrow).
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +20,6 @@
 #include "core/error.h"
 #include "moe/moe_op.h"
 #include "nets/net.h"
-#include "ops/attention/attention.h"
 
 /* What is known of a node while the account is made. */
 typedef struct node_facts {
@@ -109,17 +108,7 @@ static void derive(ful_account *a, const double train[2])
     a->rho_params = share((double)a->params_experts, (double)a->params);
 }
 
-/* What attention and the linear layer that it absorbs are defined to do, less what is done. */
-static int64_t absorbed_unread(const ful_graph *g, const ful__node *attention)
-{
-    const ful__node *linear = &g->nodes[attention->x[0]];
-    const int64_t tokens = (int64_t)linear->shape.h * linear->shape.w;
-    return attention->op->cost.macs + linear->op->cost.macs -
-           ful__absorbed_macs(tokens, g->nodes[linear->x[0]].shape.c, attention->shape.c,
-                              ((const ful_attention_attr *)attention->attr)->heads);
-}
-
-/* Every position of a value that is read at one of them costs the same. */
+/* Every position of a value that is read at one of them costs the same. What is absorbed is done otherwise, for less. */
 static ful_status count_unread(const ful_graph *g, ful_account *a)
 {
     ful__narrow *read = NULL;
@@ -129,8 +118,10 @@ static ful_status count_unread(const ful_graph *g, ful_account *a)
         const ful__node *node = &g->nodes[i];
         const int64_t positions = (int64_t)node->shape.h * node->shape.w;
         const int64_t channels = read[i].at >= 0 ? node->shape.c : read[i].lead;
-        a->macs_unread += read[i].absorbs ? absorbed_unread(g, node)
-                                          : node->op->cost.macs / (positions * node->shape.c) * channels * (positions - 1);
+        if (read[i].absorbed_macs > 0)
+            a->macs_unread += node->op->cost.macs + g->nodes[node->x[0]].op->cost.macs - read[i].absorbed_macs;
+        else
+            a->macs_unread += node->op->cost.macs / (positions * node->shape.c) * channels * (positions - 1);
     }
     ful__free(read);
     return FUL_OK;

@@ -15,9 +15,9 @@
  *   scratch  backward: dz | du, as u | dq, as q | dS, as P; then the sums of weight gradients
  */
 #include <math.h>
-#include <string.h>
 
 #include "core/parallel.h"
+#include "ops/act_math.h"
 #include "ops/attention/attention.h"
 #include "ops/common.h"
 #include "ops/gemm.h"
@@ -182,8 +182,7 @@ static void queries_back(const pass *p)
 /* A product of each head's part with its own rows of W_k or W_v, and the gradient of such rows beside it. */
 typedef struct head_product {
     int which;
-    bool widen; /* to [n][heads][c] = from [n][d] times the rows; else to [n][d] = from [n][heads][c] times the turned rows + b
-                 */
+    bool widen; /* to [n][heads][c] = from [n][d] times the rows; else to [n][d] = from [n][heads][c] times them turned, + b */
     const float *from, *bias;
     float *to;
     const float *narrow, *wide; /* gradient: narrow [n][d]^T times wide [n][heads][c] */
@@ -304,8 +303,9 @@ static void spread(const absorbed_op *a, const float *shares, const float *of, f
 static void softmax(float *p, int64_t count, float scale)
 {
     float most = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < count; i++) most = fmaxf(most, p[i]);
-    for (int64_t i = 0; i < count; i++) sum += p[i] = expf(scale * (p[i] - most));
+    for (int64_t i = 0; i < count; i++) most = fmaxf(most, p[i] *= scale);
+    ful__exp_shifted(p, most, p, count);
+    for (int64_t i = 0; i < count; i++) sum += p[i];
     for (int64_t i = 0; i < count; i++) p[i] /= sum;
 }
 
